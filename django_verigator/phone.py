@@ -1,0 +1,82 @@
+"""Phone numbers: one stored form (E.164), one masked form, and what the numbering plan says of them."""
+
+from __future__ import annotations
+
+import re
+
+import phonenumbers
+
+# What people type between the digits. Anything else that is no digit makes the input no phone number.
+_SEPARATORS = re.compile(r"[ \-().\u00a0/]")
+_INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}\Z")
+MAX_INPUT = 40
+_TYPES = {
+    phonenumbers.PhoneNumberType.PREMIUM_RATE: "premium_rate",
+    phonenumbers.PhoneNumberType.SHARED_COST: "shared_cost",
+    phonenumbers.PhoneNumberType.TOLL_FREE: "toll_free",
+    phonenumbers.PhoneNumberType.VOIP: "voip",
+    phonenumbers.PhoneNumberType.PAGER: "pager",
+    phonenumbers.PhoneNumberType.UAN: "uan",
+    phonenumbers.PhoneNumberType.VOICEMAIL: "voicemail",
+    phonenumbers.PhoneNumberType.PERSONAL_NUMBER: "personal_number",
+    phonenumbers.PhoneNumberType.FIXED_LINE: "fixed_line",
+}
+TYPES = (*_TYPES.values(), "satellite")
+# Satellite networks and other numbers of no country: +870, +878, +881, +882, +883, +888, +979.
+_NO_COUNTRY = "001"
+_SERVICES = ("premium_rate", "shared_cost", "toll_free")
+_SUFFIX_DIGITS = 3
+
+
+class InvalidPhoneError(ValueError):
+    """The text is no phone number in international form. The message never repeats the input."""
+
+
+def normalise(text: object) -> str:
+    """Return the number in E.164 form (``+`` and 7 to 15 digits).
+
+    ``00`` in front counts as ``+``; blanks, dashes, dots, slashes and brackets are ignored. Whether the number is
+    possible (country, length) comes from Google's numbering plan; whether it is assigned only the provider can tell.
+
+    Raises:
+        InvalidPhoneError: for anything else, also extensions, letters and digits that are not ASCII.
+    """
+    if not isinstance(text, str) or len(text) > MAX_INPUT:
+        raise InvalidPhoneError("not a phone number")
+    digits = _SEPARATORS.sub("", text.strip(" "))
+    if digits.startswith("00"):
+        digits = f"+{digits[2:]}"
+    if not _INTERNATIONAL.match(digits):
+        raise InvalidPhoneError("not a phone number in international form")
+    try:
+        number = phonenumbers.parse(digits, None)
+    except phonenumbers.NumberParseException:
+        raise InvalidPhoneError("not a phone number in international form") from None
+    if not phonenumbers.is_possible_number(number):
+        raise InvalidPhoneError("not a possible phone number")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def region(number: str) -> str:
+    """Return the region of an E.164 number as two capital letters; "001" for numbers of no country, "" if unknown."""
+    return phonenumbers.region_code_for_number(phonenumbers.parse(number, None)) or ""
+
+
+def kind(number: str) -> str:
+    """Return what the numbering plan says of an E.164 number, one of TYPES, or "" for an ordinary one."""
+    parsed = phonenumbers.parse(number, None)
+    if phonenumbers.region_code_for_country_code(parsed.country_code or 0) == _NO_COUNTRY:
+        # Services of no country are told apart; what is left are satellite networks, some of which the plan calls VoIP.
+        kind = _TYPES.get(phonenumbers.number_type(parsed), "")
+        return kind if kind in _SERVICES else "satellite"
+    return _TYPES.get(phonenumbers.number_type(parsed), "")
+
+
+def prefix(number: str) -> str:
+    """Return a number without its last three digits: what a block of numbers bought together has in common."""
+    return number[:-_SUFFIX_DIGITS]
+
+
+def mask(number: str) -> str:
+    """Return what may be shown and logged of a number: dots and its last two digits."""
+    return f"••• {number[-2:]}" if number else ""

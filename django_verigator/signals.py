@@ -1,0 +1,26 @@
+"""What a site can listen to. Sent by flows only, with ``send_robust``: a receiver that raises stops nobody's login.
+
+Every signal's sender is the user's class. None carries a PIN or a full phone number.
+
+==================== =========================================================== ==================================
+signal               arguments                                                   sent when
+==================== =========================================================== ==================================
+verified             request, user, method, challenge                            a right PIN completed a second step
+verification_failed  request, user, reason, challenge                            a PIN was refused
+code_sent            user, method, challenge                                     the provider took a start
+registered           user, link                                                  the provider gave a UserID
+locked               user, until (None: until support or a new password)        the user's tries are used up
+limit_reached        user, scope, until                                          a send was refused by a limit
+==================== =========================================================== ==================================
+"""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+verified = Signal()
+verification_failed = Signal()
+code_sent = Signal()
+registered = Signal()
+locked = Signal()
+limit_reached = Signal()
