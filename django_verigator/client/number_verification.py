@@ -1,0 +1,254 @@
+"""The client of Messente's Number Verification API, the successor of the Verification API: one call sends a PIN, one
+checks it, and no user is kept in between.
+
+Whatever the provider says comes as a line of text with status 200, errors too. They become our exceptions, with the
+status that says the same in HTTP, so that callers need to know one way of failing only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from time import monotonic
+from typing import NoReturn
+
+from django_verigator.exceptions import (
+    InternalError,
+    InvalidDataError,
+    NoSuchResourceError,
+    ResourceForbiddenError,
+    VerigatorError,
+    WrongCredentialsError,
+)
+
+from .answers import BadAnswer, parse_text
+from .arguments import require_text
+from .http import Transport
+from .masked import SecretForm, SecretText, form_text
+from .results import Verification
+
+ENDPOINT = "https://api2.messente.com"
+BACKUP_ENDPOINT = "https://api3.messente.com"
+PIN_PLACE = "<PIN>"
+MIN_PIN_LENGTH, MAX_PIN_LENGTH = 4, 16
+MAX_VALIDITY = 1800  # seconds
+MAX_ID = 255
+
+# protocol: without a slash at the end, as the provider's OpenAPI file has it; it answers both.
+_START, _PIN = "/verify/start", "/verify/pin"
+_STARTED = re.compile(rf"OK ([!-~]{{1,{MAX_ID}}})\Z")
+_ERRORS: dict[str, tuple[type[VerigatorError], int, str]] = {
+    "ERROR 101": (WrongCredentialsError, 401, "the provider refuses the credentials"),
+    "ERROR 102": (InvalidDataError, 422, "the provider refuses the data"),
+    "ERROR 103": (ResourceForbiddenError, 403, "the provider does not know this server's address"),
+    "ERROR 109": (InvalidDataError, 422, "the template has no place for the PIN"),
+    "ERROR 110": (NoSuchResourceError, 404, "no such verification"),
+    "ERROR 111": (InvalidDataError, 422, "the sender is not activated"),
+    # protocol: the OpenAPI file says ERROR, every client expects FAILED.
+    "ERROR 209": (InternalError, 503, "the provider failed"),
+    "FAILED 209": (InternalError, 503, "the provider failed"),
+}
+_FAILED = ("ERROR 209", "FAILED 209")
+_VERDICTS = {"INVALID": "invalid", "EXPIRED": "expired", "THROTTLED": "throttled"}
+
+
+class NumberVerification:
+    """A client for Messente's Number Verification API.
+
+    Safe to share between threads; each has its own connections, kept open between calls. The environment (proxies,
+    CA bundles, .netrc) is not read, and the verification of certificates cannot be switched off.
+
+    A call goes to the backup once if the first host failed (209) or certainly never saw it, within the same total
+    time-out. It never does after a lost reply: a start would send a second PIN, and a check would cost a second try.
+
+    Arguments:
+        username, password: of the API; sent in the body of each request.
+        endpoint: may have a path; http:// is accepted for loopback hosts alone.
+        backup_endpoint: None: api3.messente.com for the default endpoint, and none for any other. "": none.
+        connect_timeout, read_timeout, total_timeout, proxies, ca_bundle: as ``Transport`` has them.
+        credentials_in_query: send everything behind the path instead of in the body, should the service insist.
+            Messente's own clients do so; servers and proxies on the way write queries into their logs.
+
+    Raises ValueError for an argument that cannot be used.
+    """
+
+    endpoint = ""
+
+    def __init__(
+        self,
+        username: str,
+        password: str,
+        endpoint: str = ENDPOINT,
+        *,
+        backup_endpoint: str | None = None,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 5.0,
+        total_timeout: float = 8.0,
+        proxies: Mapping[str, str] | None = None,
+        ca_bundle: str | None = None,
+        credentials_in_query: bool = False,
+    ) -> None:
+        credentials = _form(username=username, password=password)
+        del username, password  # a debug page shows the variables of each frame
+        if credentials is None:
+            raise ValueError("username and password must be text that is not blank")
+        self._credentials = credentials
+        self._credentials_in_query = credentials_in_query
+
+        def transport(address: str) -> Transport:
+            return Transport(
+                address,
+                headers={"Accept": "text/plain"},
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+                total_timeout=total_timeout,
+                proxies=proxies,
+                ca_bundle=ca_bundle,
+            )
+
+        self._transport = transport(endpoint)
+        self.endpoint = self._transport.endpoint
+        if backup_endpoint is None and self.endpoint == ENDPOINT:
+            backup_endpoint = BACKUP_ENDPOINT
+        self._backup = transport(backup_endpoint) if backup_endpoint else None
+        self.backup_endpoint = self._backup.endpoint if self._backup else ""
+
+    def start(
+        self,
+        number: str,
+        *,
+        template: str | None = None,
+        sender: str | None = None,
+        pin_length: int | None = None,
+        max_tries: int | None = None,
+        retry_delay: int | None = None,
+        validity: int | None = None,
+    ) -> str:
+        """Send a PIN to a phone number (with country prefix) and return the verification's id.
+
+        The provider's own values hold for what is None.
+
+        Arguments:
+            template: the text, with ``<PIN>`` in it.
+            sender: the name the text comes from; must be activated on the account.
+            pin_length: digits, 4 to 16.
+            max_tries: how often the provider sends the PIN in all, while no right one has come.
+            retry_delay: seconds between two sendings.
+            validity: seconds for which the PIN is good, 1800 at most.
+
+        protocol: verify/start. No ``cookie`` is ever sent, so an answer that asks for no PIN is an error.
+        """
+        require_text(number=number)
+        values: dict[str, str | int | None] = {
+            "template": template,
+            "from": sender,
+            "pin_length": pin_length,
+            "max_tries": max_tries,
+            "retry_delay": retry_delay,
+            "validity": validity,
+        }
+        given = {key: str(value) for key, value in values.items() if value is not None}
+        parameters = self._parameters(to=number, **given)
+        del number
+        return self._ask(_START, _read_start, parameters)
+
+    def pin(self, verification_id: str, pin: str) -> Verification:
+        """Check a PIN. True in a condition only if the provider said ``VERIFIED``, and nothing else, in a 200.
+
+        Arguments:
+            verification_id: what ``start`` returned.
+            pin: what the user typed; digits as text, so that leading zeros stay.
+
+        Raises NoSuchResourceError if the provider does not know the verification (any more). An exception whose
+        ``sent`` is True leaves the verdict unknown: the try may have been counted.
+
+        protocol: verify/pin.
+        """
+        require_text(verification_id=verification_id, pin=pin)
+        parameters = self._parameters(verification_id=verification_id, pin=pin)
+        del pin
+        verdict = self._ask(_PIN, _read_pin, parameters)
+        if verdict == "VERIFIED":
+            return Verification(True, None, "sms")
+        flags: dict[str, bool | str] = {flag: word == verdict for word, flag in _VERDICTS.items()}
+        return Verification(False, {**flags, "result": verdict}, "sms")
+
+    def _parameters(self, **values: str) -> SecretText | None:
+        form = _form(**values)
+        return SecretText(f"{self._credentials}&{form}") if form is not None else None
+
+    def _ask(self, path: str, read: Callable[[bytes], str], parameters: SecretText | None) -> str:
+        """What ``read`` makes of the answer, of the backup's where the first host did not do the work."""
+        if parameters is None:
+            raise ValueError("an argument is no valid text, or blank")
+        deadline = monotonic() + self._transport.allowance()
+        answer, error = self._try(self._transport, path, read, parameters)
+        left = deadline - monotonic()
+        undone = answer in _FAILED if error is None else not error.sent
+        if undone and self._backup is not None and left > 0:
+            with self._backup.within(left):
+                second, second_error = self._try(self._backup, path, read, parameters)
+            # If nobody answered at the backup, what the first host said stands.
+            if second_error is None or second_error.sent or error is not None:
+                answer, error = second, second_error
+        if error is not None:
+            raise error
+        if answer in _ERRORS:
+            kind, status, message = _ERRORS[answer]
+            raise kind(message, status=status, method="POST", path=path)
+        return answer
+
+    def _try(
+        self, transport: Transport, path: str, read: Callable[[bytes], str], parameters: SecretText
+    ) -> tuple[str, VerigatorError | None]:
+        body = None if self._credentials_in_query else SecretForm(parameters.encode("ascii"))
+        query = parameters if self._credentials_in_query else None
+        try:
+            return transport.exchange("POST", path, read, body, query=query, only_200=True), None
+        except VerigatorError as error:
+            return "", error
+
+    def within(self, seconds: float | None) -> AbstractContextManager[None]:
+        """Return a context in which each call of this thread has at most so many seconds, and never more than
+        ``total_timeout``; None changes nothing.
+        """
+        return self._transport.within(seconds)
+
+    def close(self) -> None:
+        """Close this thread's connections; the next call opens new ones."""
+        for transport in (self._transport, self._backup):
+            if transport is not None:
+                transport.close()
+
+    def __repr__(self) -> str:
+        return f"<NumberVerification endpoint={self.endpoint!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client holds credentials and connections, and is not pickled or copied")
+
+
+def _form(**values: str) -> SecretText | None:
+    """The values as a form, or None where one of them is no text or blank."""
+    try:
+        require_text(**values)
+        return form_text(**values)
+    except ValueError:  # UnicodeEncodeError is one
+        return None
+
+
+def _read_start(body: bytes) -> str:
+    line = parse_text(body)
+    if line in _ERRORS:
+        return line
+    started = _STARTED.match(line)
+    if started is None:
+        raise BadAnswer("an answer that is not of this call")
+    return started[1]
+
+
+def _read_pin(body: bytes) -> str:
+    line = parse_text(body)
+    if line not in _ERRORS and line not in _VERDICTS and line != "VERIFIED":
+        raise BadAnswer("an answer that is not of this call")
+    return line
