@@ -1,0 +1,132 @@
+"""``python -m django_verigator.sandbox``: the sandbox as a program."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from django_verigator.sandbox import Sandbox, SandboxError
+from django_verigator.sandbox.rules import CREATE_STATUSES
+
+PORT = 8750
+
+
+class _Stop(Exception):  # noqa: N818 - a request, not a failure
+    """Someone wants the program to end."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", default=PORT, type=int, help="port to listen on, 0 for any free one (%(default)s)")
+    add("--username", required=True, help="API username that callers must send")
+    add("--password", required=True, help="API password that callers must send")
+    add("--account", action="append", default=[], metavar="USER:PASSWORD", help="one more account; may be repeated")
+    add("--db", metavar="FILE", help="keep the state in this SQLite file over a restart (default: in memory)")
+    add("--create-status", choices=CREATE_STATUSES, default="auto", help="what a POST answers (%(default)s)")
+    add("--pin-length", type=int, default=4, metavar="DIGITS", help="4 to 16 (%(default)s)")
+    add("--pin-validity", type=float, default=300, metavar="SECONDS", help="how long a PIN lives (%(default)s)")
+    add("--max-tries", type=int, default=5, metavar="N", help="wrong tries before THROTTLED (%(default)s)")
+    add("--legacy-auth-id", action="store_true", help="answer auth_id on a start, as until September 2017")
+    add("--strict", action="store_true", help="serve the documented paths alone")
+    add("--path-prefix", default="", metavar="PATH", help="serve the API below this path too")
+    add(
+        "--sender",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a sender name of Number Verification (default: any)",
+    )
+    add("--allow-remote", action="store_true", help="permit a --host that others can reach; they can read every PIN")
+    add("--allow-host", action="append", default=[], metavar="NAME[:PORT]", help="one more Host header to answer to")
+    add("--certfile", metavar="FILE", help="serve HTTPS with this certificate")
+    add("--keyfile", metavar="FILE", help="the certificate's key, where it is in a file of its own")
+
+
+def run(options: Mapping[str, Any]) -> int:
+    """Serve until SIGTERM or Ctrl-C; the exit code. ``options`` are those of ``add_arguments``, by name."""
+    try:
+        with _stopped_by_signals():
+            return _serve(options)
+    except _Stop:
+        return 0
+    except SandboxError as error:
+        sys.stderr.write(f"verigator sandbox: {error}\n")
+        return 1
+
+
+def _serve(options: Mapping[str, Any]) -> NoReturn:
+    with Sandbox(
+        username=options["username"],
+        password=options["password"],
+        host=options["host"],
+        port=options["port"],
+        db=options["db"],
+        accounts=_accounts(options["account"]),
+        create_status=options["create_status"],
+        pin_length=options["pin_length"],
+        pin_validity=options["pin_validity"],
+        max_tries=options["max_tries"],
+        legacy_auth_id=options["legacy_auth_id"],
+        strict=options["strict"],
+        path_prefix=options["path_prefix"],
+        senders=options["sender"],
+        allow_remote=options["allow_remote"],
+        allow_hosts=options["allow_host"],
+        certfile=options["certfile"],
+        keyfile=options["keyfile"],
+    ) as sandbox:
+        sys.stdout.write(f"Sandbox ready at {sandbox.url}/\n")
+        sys.stdout.flush()
+        while True:
+            threading.Event().wait()
+
+
+def _accounts(pairs: list[str]) -> dict[str, str]:
+    accounts = {}
+    for pair in pairs:
+        username, colon, password = pair.partition(":")
+        if not colon:
+            raise SandboxError("--account takes USER:PASSWORD")
+        accounts[username] = password
+    return accounts
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Turn SIGTERM and Ctrl-C into _Stop; a second one does not disturb the cleaning up."""
+
+    def stop(number: int, _frame: object) -> None:
+        for each in wanted:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Stop
+
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m django_verigator.sandbox",
+        description="A local stand-in for Messente's Verification API and Number Verification API. It sends no SMS: "
+        "open its address to see them.",
+    )
+    add_arguments(parser)
+    return run(vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
