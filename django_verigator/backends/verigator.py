@@ -1,0 +1,105 @@
+"""Messente's Verification API ("Verigator")."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from django.core.checks import CheckMessage
+
+from ..client import Api, is_loopback
+from ..exceptions import NoSuchResourceError
+from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
+from .options import too_patient
+
+ENDPOINT = "https://api.verigator.com"
+
+
+class VerigatorBackend(BaseBackend):
+    """Users are registered once, by phone number; then each start and check names their UserID.
+
+    Args:
+        username, password: the API credentials.
+        service_id: made once by ``manage.py verigator_service``.
+        endpoint: the provider's address; ``http`` only on loopback, where it means the sandbox.
+        connect_timeout, read_timeout, total_timeout: seconds.
+        proxies: as requests takes them; the environment's are not read.
+        ca_bundle: path of a CA bundle instead of certifi's.
+    """
+
+    keeps_users = True
+
+    def __init__(
+        self,
+        alias: str,
+        *,
+        username: str = "",
+        password: str = "",
+        service_id: str = "",
+        endpoint: str = ENDPOINT,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 5.0,
+        total_timeout: float = 8.0,
+        proxies: dict[str, str] | None = None,
+        ca_bundle: str | None = None,
+    ) -> None:
+        super().__init__(alias)
+        if not (username and password):
+            raise ValueError('the API credentials are missing: set OPTIONS["username"] and OPTIONS["password"]')
+        if not service_id:
+            raise ValueError(
+                'the service is missing: run "manage.py verigator_service" once and set OPTIONS["service_id"]'
+            )
+        self.api = Api(
+            username,
+            password,
+            endpoint,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            total_timeout=total_timeout,
+            proxies=proxies,
+            ca_bundle=ca_bundle,
+        )
+        self.total_timeout = total_timeout
+        self.service_id = service_id
+        # What answers on this machine is the sandbox.
+        self.is_stand_in = is_loopback(urlsplit(self.api.endpoint).hostname or "")
+
+    def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
+        with self.api.within(timeout):
+            used = self.api.auth.initiate(self.service_id, recipient.user_id, method)
+        return Started(str(used), used.auth_id or "")
+
+    def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
+        with self.api.within(timeout):
+            verdict = self.api.auth.verify(self.service_id, recipient.user_id, pin, auth_id=reference or None)
+        return Checked(
+            verdict.verified, expired=verdict.expired, throttled=verdict.throttled, method=verdict.method or ""
+        )
+
+    def register(self, phone_number: str, id_in_service: str, *, timeout: float | None = None) -> str:
+        with self.api.within(timeout):
+            return self.api.users.create(self.service_id, phone_number, id_in_service).id
+
+    def unregister(self, user_id: str, *, timeout: float | None = None) -> None:
+        with self.api.within(timeout), contextlib.suppress(NoSuchResourceError):
+            self.api.users.delete(self.service_id, user_id)
+
+    def exists(self, user_id: str, *, timeout: float | None = None) -> bool:
+        try:
+            with self.api.within(timeout):
+                self.api.users.get(self.service_id, user_id)
+        except NoSuchResourceError:
+            return False
+        return True
+
+    def users(self) -> Iterator[RemoteUser]:
+        for user in self.api.users.iter_all(self.service_id):
+            yield RemoteUser(user.id, user.username)
+
+    def close(self) -> None:
+        self.api.close()
+
+    def system_checks(self) -> list[CheckMessage]:
+        return too_patient(self)
