@@ -1,0 +1,102 @@
+"""Trusted browsers: a random cookie per user, of which only the digest is stored."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext
+
+from .. import conf
+from ..models import TrustedBrowser
+from .digests import digest
+
+_LABEL = 80
+_LONGEST = 100
+
+# In this order: most browsers also give the names of those further down.
+_BROWSERS = {
+    "Edge": r"\bEdg(e|A|iOS)?/",
+    "Opera": r"\b(OPR|OPT|OPiOS|Opera)/",
+    "Samsung Internet": r"\bSamsungBrowser/",
+    "Firefox": r"\b(Firefox|FxiOS)/",
+    "Chrome": r"\b(Chrome|CriOS)/",
+    "Safari": r"\bSafari/",
+}
+_SYSTEMS = {
+    "iOS": r"\b(iPhone|iPad|iPod)\b",
+    "Android": r"\bAndroid\b",
+    "Windows": r"\bWindows\b",
+    "macOS": r"\bMacintosh\b",
+    "Linux": r"\bLinux\b",
+}
+
+
+def cookie_name(user_pk: object) -> str:
+    """Return the name of a user's cookie: one per user, so that a shared browser can be trusted for each."""
+    return f"verigator_browser_token_{digest('browser.name', str(user_pk))[:16]}"
+
+
+def is_on() -> bool:
+    return bool(conf.current().TRUSTED_BROWSER_DAYS > 0)
+
+
+def trust(request: HttpRequest, user: Any, *, epoch: str, auth_hash: str, ip: str | None) -> str:
+    """Remember this browser for its user, and return the value of its cookie (256 random bits)."""
+    token = secrets.token_urlsafe(32)
+    TrustedBrowser.objects.create(
+        user_id=user.pk,
+        digest=digest("browser", token),
+        epoch=epoch,
+        auth_hash=auth_hash,
+        label=label_of(request.headers.get("User-Agent", "")),
+        expires_at=timezone.now() + timedelta(days=conf.current().TRUSTED_BROWSER_DAYS),
+        last_ip=ip,
+    )
+    return token
+
+
+def label_of(user_agent: str) -> str:
+    """Return a name by which a user knows a browser again; of an unknown one what it says of itself."""
+    browser, system = _first_in(_BROWSERS, user_agent), _first_in(_SYSTEMS, user_agent)
+    if browser and system:
+        return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+    return browser or user_agent[:_LABEL]
+
+
+def _first_in(marks: dict[str, str], user_agent: str) -> str:
+    return next((name for name, mark in marks.items() if re.search(mark, user_agent)), "")
+
+
+def is_trusted(request: HttpRequest, user: Any, *, epoch: str, auth_hash: str, ip: str | None) -> bool:
+    """Whether this browser is trusted for this user, password and epoch now; notes when and from where it was used."""
+    token = request.COOKIES.get(cookie_name(user.pk), "")
+    if not is_on() or not token or len(token) > _LONGEST:
+        return False
+    now = timezone.now()
+    found = TrustedBrowser.objects.filter(
+        digest=digest("browser", token), user_id=user.pk, epoch=epoch, auth_hash=auth_hash, expires_at__gt=now
+    )
+    return bool(found.update(last_used_at=now, last_ip=ip))
+
+
+def of(user: Any) -> list[TrustedBrowser]:
+    """Return the user's trusted browsers, the one used last first."""
+    return list(TrustedBrowser.objects.filter(user_id=user.pk, expires_at__gt=timezone.now()).order_by("-last_used_at"))
+
+
+def end(user: Any, pk: str | None = None) -> int:
+    """End the trust in one browser of the user, or in all; return how many that were."""
+    found = TrustedBrowser.objects.filter(user_id=user.pk)
+    if pk is not None:
+        found = found.filter(pk=pk) if pk.isdecimal() and pk.isascii() and len(pk) < 19 else found.none()
+    return found.delete()[0]
+
+
+def keep(user: Any, epoch: str, new_epoch: str) -> None:
+    """Have the trust in the user's browsers outlive the epoch it was given in."""
+    TrustedBrowser.objects.filter(user_id=user.pk, epoch=epoch).update(epoch=new_epoch)

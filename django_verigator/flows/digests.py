@@ -1,0 +1,19 @@
+"""Keyed digests: what must be found again or compared, but not read out of the database."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
+
+_SALT = "django_verigator."
+
+
+def digest(kind: str, value: str) -> str:
+    """Return the HMAC of ``value`` under SECRET_KEY as 64 hex digits; ``kind`` keeps the uses apart."""
+    return salted_hmac(_SALT + kind, value, algorithm="sha256").hexdigest()
+
+
+def digests(kind: str, value: str) -> list[str]:
+    """Return the digests of ``value`` under SECRET_KEY and SECRET_KEY_FALLBACKS, for what was stored long ago."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return [salted_hmac(_SALT + kind, value, secret=key, algorithm="sha256").hexdigest() for key in keys]

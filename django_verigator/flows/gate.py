@@ -1,0 +1,162 @@
+"""One request's view of trust: whether its session's user may act, and what the response must do about it.
+
+The middleware puts a Gate on each request as ``request.verigator``; decorators, views and ``is_verified`` ask it.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import auth
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+from ..constants import METHOD_BROWSER
+from . import policy
+from .pending import CookieJar
+
+MARK = "verigator"
+"""The one session key of a verified session: user, epoch, time (epoch seconds) and method of the proof."""
+
+_AUTH_KEYS = (auth.SESSION_KEY, auth.BACKEND_SESSION_KEY, auth.HASH_SESSION_KEY)
+
+
+class Gate:
+    """Whether this request's user may act.
+
+    Attributes:
+        admitted: primary key (as the session has it) of the user this request was found to be allowed to act as.
+        caught: the user who still owes the second step, with the authentication backend that let the user in.
+        cookies: what the response does with the pending cookie.
+        lazy_user, lazy_auser: what the middleware installed; others there came from a login on the way.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+        self.admitted: str | None = None
+        self.caught: tuple[Any, str] | None = None
+        self.cookies = CookieJar()
+        self.lazy_user: Any = None
+        self.lazy_auser: Any = None
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def admit(self, user: Any, *, fresh: bool = False) -> Any:
+        """Return ``user``, or an anonymous user in its place if the second step is owed.
+
+        Args:
+            fresh: read the user's standing from the database instead of believing what was read a minute ago.
+        """
+        if not user.is_authenticated or self.admitted == _session_pk(user):
+            return user
+        if self._passes(user, fresh):
+            self.admitted = _session_pk(user)
+            return user
+        return self._stop(user)
+
+    def _passes(self, user: Any, fresh: bool) -> bool:
+        # A mismatch is believed only after reading the row.
+        recent = None if fresh else policy.recent_standing(user)
+        if recent is not None and self._satisfies(user, recent):
+            return True
+        return self._satisfies(user, policy.standing(user))
+
+    def _satisfies(self, user: Any, standing: policy.Standing) -> bool:
+        mark = self.mark(user)
+        if mark is not None:
+            return bool(mark["epoch"] == standing.epoch)
+        return not standing.owes
+
+    def _stop(self, user: Any) -> AnonymousUser:
+        session = self.request.session
+        if self.mark(user) is not None:
+            # It was trusted once and the trust has ended (reset, new phone): the whole login ends with it.
+            session.flush()
+        else:
+            self.caught = (user, session.get(auth.BACKEND_SESSION_KEY, ""))
+            for key in _AUTH_KEYS:
+                session.pop(key, None)
+        nobody = AnonymousUser()
+
+        async def auser() -> AnonymousUser:
+            return nobody
+
+        self.request.user = nobody
+        self.request.auser = auser
+        self.request._cached_user = self.request._acached_user = nobody  # type: ignore[attr-defined]
+        return nobody
+
+    def mark(self, user: Any) -> dict[str, Any] | None:
+        """Return this session's proof for this user, whether or not it is still good."""
+        mark = self.request.session.get(MARK)
+        if isinstance(mark, dict) and mark.get("user") == _session_pk(user):
+            return mark
+        return None
+
+    def is_verified(self) -> bool:
+        """Whether this session has proved the second factor of the user who is logged in."""
+        if self.admitted is None and not self.request.user.is_authenticated:
+            return False
+        session = self.request.session
+        mark = session.get(MARK)
+        return (
+            self.admitted is not None
+            and session.get(auth.SESSION_KEY) == self.admitted
+            and isinstance(mark, dict)
+            and mark.get("user") == self.admitted
+        )
+
+    def recheck(self, user: Any) -> Any:
+        """Admit a user again, by what is stored now: a trust that has ended is not believed for another minute."""
+        # First, since a lazy user is admitted by what was read a minute ago at the moment when it is first looked at.
+        if not user.is_authenticated:
+            return user
+        self.admitted = None
+        return self.admit(user, fresh=True)
+
+    def proved_within(self, user: Any, max_age: timedelta) -> bool:
+        """Whether the last real proof is younger than ``max_age``; reads the row, never the cache."""
+        user = self.recheck(user)
+        mark = self.mark(user) if user.is_authenticated else None
+        return mark is not None and time.time() - mark["at"] <= max_age.total_seconds()
+
+    # --- changing -----------------------------------------------------------------------------------------------------
+
+    def trust(self, user: Any, epoch: str, method: str) -> None:
+        """Write the proof into the session in which ``user`` is, or just was, logged in."""
+        self.request.session[MARK] = new_mark(user, epoch, method)
+        self.admitted = _session_pk(user)
+
+    def keep(self, user: Any, epoch: str) -> None:
+        """Have this session's proof outlive the epoch it was given in."""
+        mark = self.mark(user)
+        if mark is not None:
+            self.request.session[MARK] = {**mark, "epoch": epoch}
+
+
+def of(request: HttpRequest) -> Gate:
+    """Return the request's gate.
+
+    Raises:
+        ImproperlyConfigured: the middleware is not installed, so nothing here could be enforced.
+    """
+    gate = getattr(request, "verigator", None)
+    if not isinstance(gate, Gate):
+        raise ImproperlyConfigured(
+            "django_verigator.middleware.VerigatorMiddleware is missing in MIDDLEWARE, "
+            "or stands before AuthenticationMiddleware."
+        )
+    return gate
+
+
+def new_mark(user: Any, epoch: str, method: str) -> dict[str, Any]:
+    """Return what a session keeps of a proof that was given now; a trusted browser is none, however recent."""
+    at = 0 if method == METHOD_BROWSER else int(time.time())
+    return {"user": _session_pk(user), "epoch": epoch, "at": at, "method": method}
+
+
+def _session_pk(user: Any) -> str:
+    return str(user._meta.pk.value_to_string(user))

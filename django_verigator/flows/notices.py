@@ -1,0 +1,68 @@
+"""Mail to a user about a change of the account, since the user may not be the one who made it."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from functools import partial
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.sites.shortcuts import get_current_site
+from django.core.mail import send_mail
+from django.db import router, transaction
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from .. import conf
+from ..models import VerigatorUser
+from . import events
+
+logger = logging.getLogger("django_verigator")
+
+
+class Notice(enum.Enum):
+    """The value names the template: ``django_verigator/email/<value>.txt``, whose first line is the subject."""
+
+    PHONE_ADDED = "phone_added"
+    PHONE_CHANGED = "phone_changed"
+    RESET = "reset"
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
+    RECOVERY_CODE_USED = "recovery_code_used"
+    LOCKED = "locked"
+
+
+def tell(user: Any, notice: Notice, **context: Any) -> None:
+    """Send a notice after commit, if the site wants that and the user has an address; a failure is logged only."""
+    if not conf.current().NOTIFY or not _address(user):
+        return
+    send = partial(_send, user, notice, {"user": user, "time": timezone.now(), **context})
+    transaction.on_commit(send, using=router.db_for_write(VerigatorUser), robust=True)
+
+
+def _site_name() -> str:
+    # Never by the request: its Host is what somebody's browser has sent.
+    if not apps.is_installed("django.contrib.sites") or not getattr(settings, "SITE_ID", None):
+        return ""
+    return str(get_current_site(None).name)
+
+
+def _send(user: Any, notice: Notice, context: dict[str, Any]) -> None:
+    try:
+        text = render_to_string(f"django_verigator/email/{notice.value}.txt", {"site": _site_name(), **context})
+        subject, _, body = text.strip().partition("\n")
+        _mail(user, subject.strip(), body.strip())
+    except Exception as error:  # noqa: BLE001 - the mail server's failure is not the user's
+        logger.error("notice_failed user=%s notice=%s error=%s", user.pk, notice.value, events.describe(error))
+
+
+def _address(user: Any) -> str:
+    return getattr(user, user.get_email_field_name(), "") or ""
+
+
+def _mail(user: Any, subject: str, body: str) -> None:
+    if hasattr(user, "email_user"):  # AbstractUser's, or the site's own way
+        user.email_user(subject, body)
+    else:
+        send_mail(subject, body, None, [_address(user)])

@@ -1,0 +1,124 @@
+"""The login that waits for its PIN: a nonce in a signed cookie of its own, everything else in the Challenge rows.
+
+Not in the session: nothing there is touched before the PIN is right, an anonymous visitor's cart stays where it is,
+and a session that is copied, or rolled back by its cookie, brings no try and no pending login back. The rows are
+single-use.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+
+from .. import conf
+from ..models import Challenge
+from .digests import digest, digests
+
+_SALT = "django_verigator.pending"
+
+
+def cookie_name() -> str:
+    """Return the cookie's name: of its own for each site on a host, with a word in it that error reports hide."""
+    return f"verigator_token_{django_settings.SESSION_COOKIE_NAME}"
+
+
+@dataclass(slots=True)
+class CookieJar:
+    """What the response is to do with the cookie; the middleware applies it."""
+
+    nonce: str | None = None
+    drop: bool = False
+    browser: tuple[str, str] | None = None
+    """Name and value of a trusted browser's cookie."""
+
+    @property
+    def has_work(self) -> bool:
+        return self.drop or self.nonce is not None or self.browser is not None
+
+    def apply(self, response: HttpResponseBase) -> None:
+        if self.browser is not None:
+            response.set_cookie(
+                *self.browser,
+                max_age=conf.current().TRUSTED_BROWSER_DAYS * 24 * 3600,
+                domain=django_settings.SESSION_COOKIE_DOMAIN,
+                path=django_settings.SESSION_COOKIE_PATH,
+                secure=not django_settings.DEBUG,
+                httponly=True,
+                samesite="Lax",
+            )
+        if self.nonce is not None:
+            response.set_signed_cookie(
+                cookie_name(),
+                self.nonce,
+                salt=_SALT,
+                max_age=conf.current().LIMITS.PENDING_SECONDS,
+                domain=django_settings.SESSION_COOKIE_DOMAIN,
+                path=django_settings.SESSION_COOKIE_PATH,
+                secure=django_settings.SESSION_COOKIE_SECURE,
+                httponly=True,
+                samesite=django_settings.SESSION_COOKIE_SAMESITE or "Lax",
+            )
+        elif self.drop:
+            response.delete_cookie(
+                cookie_name(),
+                domain=django_settings.SESSION_COOKIE_DOMAIN,
+                path=django_settings.SESSION_COOKIE_PATH,
+                samesite=django_settings.SESSION_COOKIE_SAMESITE or "Lax",
+            )
+
+
+def read_nonce(request: HttpRequest) -> str | None:
+    """Return the nonce the browser holds, if we gave it out within PENDING_SECONDS."""
+    value = request.get_signed_cookie(
+        cookie_name(), default=None, salt=_SALT, max_age=conf.current().LIMITS.PENDING_SECONDS
+    )
+    return str(value) if value else None
+
+
+def find(nonce: str) -> Challenge | None:
+    """Return the challenge in force for a pending login, with its user and link; None if the login has ended."""
+    challenge = (
+        Challenge.objects.select_related("user__verigator")
+        .filter(nonce_digest__in=digests("nonce", nonce))
+        .order_by("-step")
+        .first()
+    )
+    if challenge is None or _is_over(challenge):
+        return None
+    return challenge
+
+
+def _is_over(challenge: Challenge) -> bool:
+    age = timezone.now() - challenge.started_at
+    if age > timedelta(seconds=conf.current().LIMITS.PENDING_SECONDS):
+        return True
+    # A code that ran out or was throttled leaves the login waiting for another one.
+    retry = (Challenge.Outcome.EXPIRED, Challenge.Outcome.THROTTLED)
+    return challenge.consumed_at is not None and challenge.outcome not in retry
+
+
+def new(user: Any, *, ip: str | None, **fields: Any) -> tuple[Challenge, str]:
+    """Return the unsaved first challenge of a new pending login, and the nonce for its browser (128 random bits)."""
+    nonce = secrets.token_urlsafe(16)
+    challenge = Challenge(user=user, nonce_digest=digest("nonce", nonce), ip=ip, created_at=timezone.now(), **fields)
+    challenge.started_at = challenge.created_at
+    return challenge, nonce
+
+
+_CARRIED = ("nonce_digest", "auth_backend", "auth_hash", "epoch", "next_url", "password_given", "started_at", "purpose")
+
+
+def following(challenge: Challenge, *, ip: str | None) -> Challenge:
+    """Return the unsaved next challenge of the same pending login."""
+    carried = {name: getattr(challenge, name) for name in _CARRIED}
+    sends = challenge.sends + (challenge.sent_at is not None)
+    return Challenge(
+        user=challenge.user, step=challenge.step + 1, sends=sends, ip=ip, created_at=timezone.now(), **carried
+    )

@@ -1,0 +1,126 @@
+"""Who owes the second step, and how long a session's proof is believed."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.utils import timezone
+
+from .. import conf
+from ..models import VerigatorUser
+from . import events, registration
+from .digests import digest
+
+logger = logging.getLogger("django_verigator")
+
+CACHE_SECONDS = 60
+"""How long a guarded request may believe what was read last: the time in which a reset reaches every session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is asked of a user at the moment.
+
+    Attributes:
+        owes: the user owes the second step.
+        epoch: sessions that carry another one have lost their trust; "" where the user has no link.
+        has_phone: there is a number to send a code to; else one is enrolled first.
+    """
+
+    owes: bool
+    epoch: str
+    has_phone: bool
+
+
+def owes_second_step(user: Any, link: VerigatorUser | None) -> bool:
+    """Whether a user owes the second step: REQUIRED, less EXEMPT_GROUPS, and until GRACE_UNTIL less those without a
+    phone.
+    """
+    if not _is_required(user, link):
+        return False
+    config = conf.current()
+    has_phone = link is not None and link.has_usable_phone
+    if not has_phone and config.GRACE_UNTIL is not None and _today() <= _day(config.GRACE_UNTIL):
+        return False
+    return not (config.EXEMPT_GROUPS and _is_in(user, config.EXEMPT_GROUPS))
+
+
+def _is_in(user: Any, names: tuple[str, ...]) -> bool:
+    groups = getattr(user, "groups", None)  # PermissionsMixin brings them; without it nobody is exempt
+    return groups is not None and bool(groups.filter(name__in=names).exists())
+
+
+def _today() -> datetime.date:
+    return timezone.localdate() if settings.USE_TZ else datetime.date.today()
+
+
+def _day(value: datetime.date) -> datetime.date:
+    return value.date() if isinstance(value, datetime.datetime) else value
+
+
+def _is_required(user: Any, link: VerigatorUser | None) -> bool:
+    required = conf.current().REQUIRED
+    if required == "enrolled":
+        # Where nobody can say whether there is a phone, the door stays shut: the user enrols one.
+        return link is not None and (link.has_usable_phone or link.last_error == registration.PHONE_UNKNOWN)
+    if required == "staff":
+        # Where the user model does not know who is staff, everybody may be.
+        return bool(getattr(user, "is_staff", True) or getattr(user, "is_superuser", False))
+    if required == "all":
+        return True
+    if required == "none":
+        return False
+    rule = conf.resolve(required)
+    try:
+        answer = rule(user)
+    except Exception as error:  # noqa: BLE001 - the site's code may raise anything; the door stays shut
+        logger.error("required_failed user=%s error=%s", user.pk, events.describe(error))
+        return True
+    if not isinstance(answer, bool):  # a rule that forgets its return must not mean "nobody"
+        logger.error("required_failed user=%s error=%s", user.pk, "neither True nor False")
+        return True
+    return answer
+
+
+def standing(user: Any) -> Standing:
+    """Read the user's standing from the database, writing a missing link on the way, and remember it."""
+    return assess(user, registration.ensure_link(user))
+
+
+def assess(user: Any, link: VerigatorUser | None) -> Standing:
+    """Return the standing of a user whose link was just read, and remember it for guarded requests."""
+    found = Standing(
+        owes=owes_second_step(user, link),
+        epoch=link.epoch if link else "",
+        has_phone=link is not None and link.has_usable_phone,
+    )
+    remember(user.pk, found)
+    return found
+
+
+def recent_standing(user: Any) -> Standing | None:
+    """Return the standing read at most CACHE_SECONDS ago, or None. A hit does not prolong the entry."""
+    try:
+        found = cache.get(_key(user.pk))
+    except Exception as error:  # noqa: BLE001 - every cache has its own errors; without one the database is asked
+        logger.warning("cache_failed error=%s", events.describe(error))
+        return None
+    return Standing(*found) if isinstance(found, tuple) and len(found) == 3 else None
+
+
+def remember(user_pk: object, found: Standing) -> None:
+    """Have the guard believe this for CACHE_SECONDS."""
+    try:
+        cache.set(_key(user_pk), (found.owes, found.epoch, found.has_phone), CACHE_SECONDS)
+    except Exception as error:  # noqa: BLE001 - as above
+        logger.warning("cache_failed error=%s", events.describe(error))
+
+
+def _key(user_pk: object) -> str:
+    # Keyed, so that another site on the same cache cannot answer for this one.
+    return f"django_verigator.standing.{digest('standing', str(user_pk))[:32]}"

@@ -1,0 +1,315 @@
+"""Sending a code: reserve, call, settle.
+
+One short transaction takes a send from the counters and commits; only then are providers asked, in the order of
+BACKENDS, until one has sent; then the outcome is written. A crash in between costs a send, never gives one. No
+transaction is open during a call, and however many providers are asked, one send is counted and one deadline holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError
+from django.utils import timezone
+
+from .. import conf, phone, signals
+from ..backends import BaseBackend, Recipient, Started, asking, backends
+from ..constants import METHOD_SMS, METHOD_TOTP
+from ..exceptions import (
+    CircuitOpenError,
+    NoSuchResourceError,
+    ProviderBusyError,
+    RequestTimeoutError,
+    VerigatorError,
+)
+from ..models import Challenge, PhoneChange, VerigatorUser
+from . import enrolment, events, limits, registration
+from .checking import UNPROVED
+from .deadlocks import once_more
+from .digests import digest
+from .refusals import Reason, Refused
+
+Outcome = Challenge.Outcome
+LONGEST_PAUSE_SECONDS = 600
+
+_UNDONE = (400, 401, 403, 404, 405, 409, 422, 429, 503)
+"""Statuses that say for certain that nothing was sent."""
+
+_ABOUT_THE_NUMBER = (400, 409, 422)
+"""Statuses that are no fault of the provider's; another one is not asked by itself."""
+
+
+def start(
+    challenge: Challenge,
+    link: VerigatorUser,
+    method: str,
+    *,
+    change: PhoneChange | None = None,
+    previous: Challenge | None = None,
+    after: str = "",
+) -> None:
+    """Save ``challenge`` as the user's newest and have its code sent.
+
+    Args:
+        challenge: not saved yet; the step after the one in force, so that of parallel calls one is sent.
+        link: the user's link; its record at the provider is made or repaired on the way.
+        method: "sms" or "totp"; how it really went is in ``challenge.method`` afterwards.
+        change: send to this new phone instead of the one in force.
+        previous: the step before; if nothing is sent now, its code stays good.
+        after: alias of a backend; begin with the one behind it ("send it another way"), not with the first.
+
+    Raises:
+        Refused: nothing was sent, or nothing that may be used. What could be saved is saved: after a refusal by a
+            limit ``challenge`` is not stored, after a failure of the provider it is.
+    """
+    barred = limits.barred(link)
+    if barred is not None:  # its PIN could not be used
+        raise barred
+    if method == METHOD_SMS and not conf.current().ALLOW_SMS:
+        raise Refused(Reason.SMS_FORBIDDEN)
+    candidates = _candidates(after)
+    number = change.phone_number if change else link.phone_number
+    limits.admit_number(number)
+    if challenge.sends >= conf.current().LIMITS.SENDS_PER_LOGIN:
+        raise Refused(Reason.SEND_LIMIT)
+    confirmed = change is None and link.confirmed_at is not None
+    shared = not confirmed and _is_somebody_else_s(number, challenge.user_id)
+    caps = limits.send_caps(challenge.user_id, number, challenge.ip, confirmed=confirmed, is_somebody_else_s=shared)
+    challenge.outcome = Outcome.SENDING
+    # Until the provider has answered; a second click meanwhile sends nothing.
+    challenge.resend_at = _pause_ends(challenge)
+    challenge.backend = candidates[0].alias
+    challenge.requested_method = method
+    challenge.phone_digest = digest("phone", number)
+    challenge.masked_phone = phone.mask(number)
+    challenge.phone_change = change
+    _reserve_send(challenge, caps, previous)
+    deadline = time.monotonic() + candidates[0].total_timeout
+    errors: list[VerigatorError] = []
+    for backend in candidates:
+        if errors:
+            # Before it is asked: whatever happens then, the row names the provider that may have sent.
+            challenge.verigator_id = ""
+            _write(challenge, backend=backend.alias)
+        try:
+            started = _call(backend, challenge, link, change, method, deadline)
+        except Refused as refused:
+            _settle_unsent(challenge, caps, previous)
+            raise refused
+        except VerigatorError as error:
+            _record_failure(challenge, error)
+            errors.append(error)
+            if not _another_may_send(error):
+                break
+        else:
+            _settle_started(challenge, caps, started)
+            return
+    _settle_errors(challenge, caps, errors, previous)
+
+
+def _candidates(after: str) -> list[BaseBackend]:
+    found = backends.usable()
+    if not conf.current().ALLOW_SMS:
+        found = [backend for backend in found if METHOD_TOTP in backend.methods]
+        if not found:
+            raise Refused(Reason.SMS_FORBIDDEN)
+    place = next((place for place, backend in enumerate(found, start=1) if backend.alias == after), 0)
+    return found[place:] + found[:place]
+
+
+def has_another_way(challenge: Challenge) -> bool:
+    """Whether a code that was sent for this challenge can be sent through another provider instead."""
+    if challenge.sent_at is None or len(conf.current().BACKENDS) < 2:
+        return False
+    try:
+        return _candidates(challenge.backend)[0].alias != challenge.backend
+    except (Refused, ImproperlyConfigured):
+        return False
+
+
+def _another_may_send(error: VerigatorError) -> bool:
+    """Whether the next backend is asked by itself: nothing was sent, and not because of the number."""
+    return not error.sent or (error.status in _UNDONE and error.status not in _ABOUT_THE_NUMBER)
+
+
+def _record_failure(challenge: Challenge, error: VerigatorError) -> None:
+    details: dict[str, Any] = {"reason": error.reason, "backend": challenge.backend}
+    if isinstance(error, (CircuitOpenError, ProviderBusyError)):  # told about already, once
+        events.record("not_asked", challenge.user, **details)
+    else:
+        events.record("send_failed", challenge.user, level=logging.WARNING, status=error.status, **details)
+
+
+def _is_somebody_else_s(number: str, user_pk: Any) -> bool:
+    owners = VerigatorUser.objects.filter(phone_number=number, confirmed_at__isnull=False)
+    return owners.exclude(user_id=user_pk).exists()
+
+
+def _reserve_send(challenge: Challenge, caps: list[limits.Cap], previous: Challenge | None) -> None:
+    # The tries that the code brings along are counted in rows that a new user has not got either.
+    tries = limits.try_caps(challenge.user_id, challenge.ip)
+
+    def work() -> None:
+        # A login that was cancelled or completed since this request has read it is not to begin again.
+        if previous is not None and not Challenge.objects.filter(UNPROVED, pk=previous.pk).exists():
+            raise Refused(Reason.ENDED)
+        limits.take(caps)
+        # The provider keeps one running authentication a user: this one ends all others.
+        Challenge.objects.filter(user_id=challenge.user_id, consumed_at=None, superseded_at=None).update(
+            superseded_at=challenge.created_at
+        )
+        challenge.save(force_insert=True)
+
+    try:
+        limits.in_short_transaction(work, also=tries)
+    except IntegrityError:  # somebody sent this step already
+        challenge._state.adding = True  # what was inserted is rolled back
+        raise Refused(Reason.PAUSE, until=_pause_ends(challenge)) from None
+    except Refused as refused:
+        challenge._state.adding = True
+        if refused.reason == Reason.ENDED:
+            raise
+        events.record(
+            "send_refused",
+            challenge.user,
+            signal=signals.limit_reached,
+            level=logging.WARNING,
+            scope=refused.scope,
+            until=refused.until,
+        )
+        raise
+
+
+def _pause_ends(challenge: Challenge) -> Any:
+    return challenge.created_at + _pause(challenge)
+
+
+def _pause(challenge: Challenge) -> timedelta:
+    # Doubled with each further code of the same login; what matters to a user is the first one.
+    seconds = conf.current().LIMITS.RESEND_PAUSE * 2 ** min(challenge.sends, 10)
+    return timedelta(seconds=min(seconds, LONGEST_PAUSE_SECONDS))
+
+
+def _call(
+    backend: BaseBackend,
+    challenge: Challenge,
+    link: VerigatorUser,
+    change: PhoneChange | None,
+    method: str,
+    deadline: float,
+) -> Started:
+    if change is not None:
+        enrolment.register(change, backend, timeout=_left(deadline))
+        recipient = Recipient((change.verigator_id or "") if backend.keeps_users else "", change.phone_number)
+    else:
+        recipient = _recipient(link, backend, deadline)
+    challenge.verigator_id = recipient.user_id
+    try:
+        return _start(backend, recipient, method, deadline)
+    except NoSuchResourceError:
+        if change is not None or not backend.keeps_users:
+            raise
+        # The provider lost the record. It is made anew once; the second factor is never off because of it.
+        registration.repair(link)
+        recipient = _recipient(link, backend, deadline)
+        challenge.verigator_id = recipient.user_id
+        return _start(backend, recipient, method, deadline)
+
+
+def _start(backend: BaseBackend, recipient: Recipient, method: str, deadline: float) -> Started:
+    with asking(backend):
+        return backend.start(recipient, method, timeout=_left(deadline))
+
+
+def _recipient(link: VerigatorUser, backend: BaseBackend, deadline: float) -> Recipient:
+    if not backend.keeps_users:
+        return Recipient("", link.phone_number)
+    if link.state != VerigatorUser.State.REGISTERED:
+        outcome = registration.register(link, timeout=_left(deadline))
+        if outcome == registration.Outcome.REFUSED:
+            raise Refused(Reason.NO_PHONE)
+        if outcome == registration.Outcome.BUSY:
+            raise Refused(Reason.BUSY)
+        if link.state != VerigatorUser.State.REGISTERED:
+            raise registration.NotRegistered("no record to send to", sent=False)
+    return Recipient(link.verigator_id or "", link.phone_number)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise RequestTimeoutError("no time left for another call", sent=False)
+    return left
+
+
+def _settle_started(challenge: Challenge, caps: list[limits.Cap], started: Started) -> None:
+    if started.method == METHOD_SMS and not conf.current().ALLOW_SMS:
+        _write(challenge, outcome=Outcome.REFUSED, method=started.method)
+        raise Refused(Reason.SMS_FORBIDDEN)
+    _write_sent(challenge, Outcome.SENT, started.method, started.reference)
+    if started.method == METHOD_TOTP:
+        limits.give_back(caps)
+    events.record("code_sent", challenge.user, signal=signals.code_sent, method=started.method, challenge=challenge)
+
+
+def _settle_unsent(
+    challenge: Challenge, caps: list[limits.Cap], previous: Challenge | None, resend_at: datetime | None = None
+) -> None:
+    limits.give_back(caps)
+    if previous is not None and previous.is_running(timezone.now()):
+        _restore(challenge, previous)
+    else:
+        _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=resend_at)
+
+
+def _restore(challenge: Challenge, previous: Challenge) -> None:
+    def work() -> None:
+        Challenge.objects.filter(pk=challenge.pk).delete()
+        newer = Challenge.objects.filter(user_id=challenge.user_id, consumed_at=None, superseded_at=None)
+        if not newer.exists():
+            Challenge.objects.filter(pk=previous.pk, superseded_at=challenge.created_at).update(superseded_at=None)
+
+    limits.in_short_transaction(work)
+
+
+def _settle_errors(
+    challenge: Challenge, caps: list[limits.Cap], errors: Sequence[VerigatorError], previous: Challenge | None
+) -> None:
+    wait = min(error.retry_after or 0 for error in errors)
+    until = timezone.now() + timedelta(seconds=wait) if wait else None
+    if not any(error.sent for error in errors):
+        _settle_unsent(challenge, caps, previous, until)
+        raise Refused(Reason.UNAVAILABLE, until=until)
+    if all(not error.sent or error.status in _UNDONE for error in errors):
+        # A provider saw the call and refused it: the send stays counted, so that nobody hammers it.
+        _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=until or timezone.now())
+        raise Refused(Reason.UNAVAILABLE, until=until)
+    # The text may be out: nothing is sent again by itself, and its PIN may be used.
+    _write_sent(challenge, Outcome.UNCLEAR, challenge.requested_method, "")
+
+
+def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str) -> None:
+    now = timezone.now()
+    config = conf.current().LIMITS
+    _write(
+        challenge,
+        outcome=outcome,
+        method=method,
+        reference=reference,
+        sent_at=now,
+        expires_at=now + timedelta(seconds=config.CHALLENGE_SECONDS),
+        resend_at=now + _pause(challenge),
+    )
+
+
+def _write(challenge: Challenge, **values: Any) -> None:
+    values["verigator_id"] = challenge.verigator_id
+    # What the provider was told is not forgotten because of a deadlock.
+    once_more(lambda: Challenge.objects.filter(pk=challenge.pk).update(**values))
+    for name, value in values.items():
+        setattr(challenge, name, value)

@@ -1,0 +1,98 @@
+"""What support does for a user: reset the second factor, unlock it, issue a code. And what time does: prune."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from django.db import router, transaction
+from django.utils import timezone
+
+from .. import conf
+from ..models import Challenge, Counter, PhoneChange, RecoveryCode, TrustedBrowser, VerigatorUser, new_epoch
+from . import events, limits, notices, recovery, registration
+
+PERMISSION = "django_verigator.reset_second_factor"
+
+
+def reset(user: Any, *, by: str) -> None:
+    """Take a user's second factor back: phone, codes, browsers and every session that was trusted because of them.
+
+    A phone that the site supplies is in force again at the next login, as one that nobody has confirmed.
+
+    Args:
+        by: who did it, for the log (a username, or "command").
+    """
+    with transaction.atomic(using=router.db_for_write(VerigatorUser)):
+        link = VerigatorUser.objects.select_for_update().filter(user_id=user.pk).first()
+        if link is not None:
+            registration.forget_remote(link.verigator_id, link.id_in_service)
+            VerigatorUser.objects.filter(pk=link.pk).update(
+                phone_number="",
+                state=VerigatorUser.State.NO_PHONE,
+                id_in_service=None,
+                verigator_id=None,
+                confirmed_at=None,
+                registered_at=None,
+                last_error="",
+                attempts=0,
+                next_attempt_at=None,
+                leased_until=None,
+                site_phone_digest="",
+                epoch=new_epoch(),
+            )
+        drop_phone_change(user.pk)
+        RecoveryCode.objects.filter(user_id=user.pk).delete()
+        TrustedBrowser.objects.filter(user_id=user.pk).delete()
+        now = timezone.now()
+        Challenge.objects.filter(user_id=user.pk, consumed_at=None).update(
+            consumed_at=now, outcome=Challenge.Outcome.CANCELLED
+        )
+        _clear_failures(user)
+    events.record("reset", user, level=logging.WARNING, by=by)
+    notices.tell(user, notices.Notice.RESET)
+
+
+def drop_phone_change(user_pk: Any) -> None:
+    """Take back a phone that is on its way in; its record at the provider goes later."""
+    for change in PhoneChange.objects.filter(user_id=user_pk):
+        registration.forget_remote(change.verigator_id, change.id_in_service)
+        change.delete()
+
+
+def unlock(user: Any, *, by: str) -> None:
+    """Let a locked user try again at once."""
+    with transaction.atomic(using=router.db_for_write(VerigatorUser)):
+        _clear_failures(user)
+    events.record("unlocked", user, level=logging.WARNING, by=by)
+
+
+def _clear_failures(user: Any) -> None:
+    VerigatorUser.objects.filter(user_id=user.pk).update(
+        consecutive_failures=0, failures_auth_hash="", locked_until=None
+    )
+    Counter.objects.filter(pk__in=[cap.digest for cap in limits.user_try_caps(user.pk)]).delete()
+
+
+def issue_code(user: Any, *, by: str) -> str:
+    """Return a recovery code for a user whom support has identified; valid once, for SUPPORT_MINUTES."""
+    code = recovery.issue_one(user)
+    events.record("recovery_code_issued", user, level=logging.WARNING, by=by)
+    return code
+
+
+def prune() -> dict[str, int]:
+    """Delete what is older than PRUNE_DAYS and what has ended; return the number of rows by kind."""
+    now = timezone.now()
+    old = now - timedelta(days=conf.current().PRUNE_DAYS)
+    for change in PhoneChange.objects.filter(expires_at__lt=now):
+        registration.forget_remote(change.verigator_id, change.id_in_service)
+        change.delete()
+    return {
+        "challenges": Challenge.objects.filter(created_at__lt=old).delete()[0],
+        "counters": Counter.objects.filter(expires_at__lt=now).delete()[0],
+        "trusted browsers": TrustedBrowser.objects.filter(expires_at__lt=now).delete()[0],
+        "recovery codes": RecoveryCode.objects.filter(used_at__lt=old).delete()[0]
+        + RecoveryCode.objects.filter(expires_at__lt=old).delete()[0],
+    }

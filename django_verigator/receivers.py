@@ -1,0 +1,55 @@
+"""What the app does when a user is saved, a link is deleted, or somebody logs out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_out
+from django.db import router
+from django.db.models.signals import post_save, pre_delete
+
+from .flows import login, registration
+from .models import PhoneChange, VerigatorUser
+
+# A login writes one of these; it never changes where a phone comes from.
+_NOTHING_TO_DO = frozenset({"last_login", "password"})
+
+
+# A row of another database (an archive, another tenant's) may have the primary key of somebody here.
+
+
+def user_saved(
+    sender: type, instance: Any, *, using: str, raw: bool = False, update_fields: Any = None, **kwargs: Any
+) -> None:
+    # Proxies and children of the user model are senders of their own. Fixtures are left to sync.
+    if raw or not issubclass(sender, get_user_model()) or using != router.db_for_write(get_user_model()):
+        return
+    if update_fields is not None and _NOTHING_TO_DO.issuperset(update_fields):
+        return
+    registration.on_user_saved(instance)
+
+
+def link_deleted(sender: type, instance: VerigatorUser, *, using: str, **kwargs: Any) -> None:
+    if using != router.db_for_write(VerigatorUser):
+        return
+    # In the transaction that deletes the rows: rolled back together, and the provider is not asked now. Sent before
+    # anything is gone, so that a phone on its way is seen as well.
+    registration.lock_link(instance.user_id)
+    # A registration may have been under way since ``instance`` was read.
+    rows = VerigatorUser.objects.filter(pk=instance.pk)
+    for verigator_id, id_in_service in rows.values_list("verigator_id", "id_in_service"):
+        registration.forget_remote(verigator_id, id_in_service)
+    for change in PhoneChange.objects.filter(user_id=instance.user_id):
+        registration.forget_remote(change.verigator_id, change.id_in_service)
+
+
+def logged_out(sender: type, request: Any, **kwargs: Any) -> None:
+    if hasattr(request, "verigator"):
+        login.cancel(request)
+
+
+def connect() -> None:
+    post_save.connect(user_saved, dispatch_uid="django_verigator.user_saved")
+    pre_delete.connect(link_deleted, sender=VerigatorUser, dispatch_uid="django_verigator.link_deleted")
+    user_logged_out.connect(logged_out, dispatch_uid="django_verigator.logged_out")
