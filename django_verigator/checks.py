@@ -1,0 +1,341 @@
+"""System checks: what would otherwise be found out by the first user who logs in.
+
+=================  =============================================================
+verigator.E001     VERIGATOR is missing, or a key of it is wrong
+verigator.E002     a backend cannot be built: credentials missing, http outside loopback, ...
+verigator.E003     a stand-in backend with DEBUG off
+verigator.E004     the middleware is missing
+verigator.E005     the middleware stands in the wrong place
+verigator.E006     the URLs are not included
+verigator.E007     more than one backend keeps user records
+verigator.E008     STAND_IN is set (``check --deploy``)
+verigator.E009     PHONE is a path that leads nowhere
+verigator.E010     REQUIRED or EXEMPT_GROUPS needs what the user model does not have
+verigator.E020     a backend's options contradict the other settings
+verigator.E021     ALLOW_SMS is False, and no backend can ask the app
+verigator.W001     REQUIRED is "none"
+verigator.W002     LOGIN_URL does not lead to a login page with the second step
+verigator.W003     a password, or a token for it, lets in without a session (Django REST framework)
+verigator.W004     USE_TZ is False
+verigator.W005     TRUSTED_PROXIES is empty (``check --deploy``)
+verigator.W006     PHONE is left out, and the user model has no phone_number
+verigator.W020     a backend may wait longer than a web server lets a request wait
+verigator.W021     a backend's provider sends again by itself
+verigator.W022     a backend has credentials and PINs in addresses
+=================  =============================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.middleware import (
+    AuthenticationMiddleware,
+    LoginRequiredMiddleware,
+    RemoteUserMiddleware,
+)
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import ForeignObjectRel
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.utils.module_loading import import_string
+
+from . import conf
+from .backends import BaseBackend, build, stand_ins_allowed
+from .constants import METHOD_TOTP
+from .middleware import VerigatorMiddleware
+from .views import LoginView
+
+TAG = "verigator"
+# What lets in with a password alone, or with a token given for it, and makes no session that the middleware could see.
+_TOKEN_APPS = ("rest_framework.authtoken", "rest_framework_simplejwt", "knox")
+_SESSION_CLASS = "rest_framework.authentication.SessionAuthentication"
+_PASSWORD_CLASSES = ("rest_framework.authentication.", *(f"{app}." for app in _TOKEN_APPS))
+
+
+def register() -> None:
+    checks.register(check_settings, checks.Tags.security, TAG)
+    checks.register(check_middleware, checks.Tags.security, TAG)
+    checks.register(check_urls, checks.Tags.security, TAG)
+    checks.register(check_logins, checks.Tags.security, TAG)
+    checks.register(check_deploy, checks.Tags.security, TAG, deploy=True)
+
+
+def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    raw = getattr(settings, conf.NAME, None)
+    if raw is None:
+        return [
+            checks.Error(
+                "VERIGATOR is not set.",
+                hint='Set VERIGATOR = {"BACKENDS": {"default": {"BACKEND": "...", "OPTIONS": {...}}}}.',
+                id="verigator.E001",
+            )
+        ]
+    found = conf.problems(raw)
+    if found:
+        hint = "See the settings table in the README."
+        return [checks.Error(message, hint=hint, id="verigator.E001") for _, message in found]
+    messages = [*_check_callables(), *_check_phone(), *_check_user_model()]
+    if not settings.USE_TZ and settings.TIME_ZONE != "UTC":
+        messages.append(
+            checks.Warning(
+                "USE_TZ is False: when the clock goes back an hour, PINs that have expired become good again.",
+                hint='Set USE_TZ = True, or TIME_ZONE = "UTC".',
+                id="verigator.W004",
+            )
+        )
+    if conf.current().REQUIRED == "none":
+        messages.append(
+            checks.Warning(
+                'VERIGATOR["REQUIRED"] is "none": nobody is asked for a second step.',
+                hint='This is the emergency switch. Set it back to "enrolled" when the emergency is over.',
+                id="verigator.W001",
+            )
+        )
+    return messages + _check_backends()
+
+
+def _check_callables() -> list[checks.CheckMessage]:
+    config = conf.current()
+    named: dict[str, Any] = {"DISPATCHER": config.DISPATCHER, "ID_IN_SERVICE": config.ID_IN_SERVICE}
+    if config.REQUIRED not in conf.REQUIRED_WORDS:
+        named["REQUIRED"] = config.REQUIRED
+    if isinstance(config.PHONE, str) and ":" in config.PHONE:
+        named["PHONE"] = config.PHONE
+    found: list[checks.CheckMessage] = []
+    for key, value in named.items():
+        try:
+            if value is not None:
+                conf.resolve(value)
+        except ImproperlyConfigured as error:
+            found.append(checks.Error(f'VERIGATOR["{key}"]: {error}', id="verigator.E001"))
+    return found
+
+
+def _check_phone() -> list[checks.CheckMessage]:
+    config = conf.current()
+    source = config.PHONE
+    dead_end = _dead_end(source) if isinstance(source, str) and ":" not in source else ""
+    if not dead_end:
+        return []
+    if "PHONE" in getattr(settings, conf.NAME):
+        return [
+            checks.Error(
+                f'VERIGATOR["PHONE"]: {dead_end}, so nobody would have a phone.',
+                hint='Name an attribute of the user ("profile.phone"), or a function with a colon ("shop.phones:of").',
+                id="verigator.E009",
+            )
+        ]
+    if config.REQUIRED == "none":
+        return []
+    return [
+        checks.Warning(
+            f'VERIGATOR["PHONE"] is left out, and {dead_end}: nobody has a phone until enrolling one.',
+            hint="Say where the numbers are; or set it to None, if the site keeps none and users enrol theirs.",
+            id="verigator.W006",
+        )
+    ]
+
+
+def _dead_end(path: str) -> str:
+    """Say what is missing on a path from the user; "" if it leads somewhere, as far as models can tell."""
+    cls: Any = get_user_model()
+    for name in path.split("."):
+        field = _fields(cls).get(name)
+        if field is None and not hasattr(cls, name):
+            return f'{cls.__name__} has no "{name}"'
+        cls = getattr(field, "related_model", None)
+        if field is not None and (field.one_to_many or field.many_to_many):
+            cls = getattr(getattr(field.model, name, None), "related_manager_cls", None)
+        if not isinstance(cls, type):
+            return ""
+    return ""
+
+
+def _fields(cls: Any) -> dict[str | None, Any]:
+    # By the names that instances know; that of a relation from elsewhere may be another one in queries.
+    fields = cls._meta.get_fields() if hasattr(cls, "_meta") else ()
+    return {f.get_accessor_name() if isinstance(f, ForeignObjectRel) else f.name: f for f in fields}
+
+
+def _check_user_model() -> list[checks.CheckMessage]:
+    config = conf.current()
+    found: list[checks.CheckMessage] = []
+    for key, is_used, names in (
+        ("REQUIRED", config.REQUIRED == "staff", ("is_staff", "is_superuser")),
+        ("EXEMPT_GROUPS", bool(config.EXEMPT_GROUPS), ("groups",)),
+    ):
+        missing = [name for name in names if not hasattr(get_user_model(), name)]
+        if is_used and missing:
+            found.append(
+                checks.Error(
+                    f'VERIGATOR["{key}"] cannot be used: the user model has no {", ".join(missing)}.',
+                    hint='Say who owes the second step in a function of yours: "REQUIRED": "shop.rules.is_required".',
+                    id="verigator.E010",
+                )
+            )
+    return found
+
+
+def _check_backends() -> list[checks.CheckMessage]:
+    found: list[checks.CheckMessage] = []
+    built: list[BaseBackend] = []
+    for alias in conf.current().BACKENDS:
+        try:
+            backend = build(alias)
+        except ImproperlyConfigured as error:
+            found.append(checks.Error(str(error), hint="See docs/backends.md.", id="verigator.E002"))
+            continue
+        built.append(backend)
+        found += backend.system_checks()
+        if backend.is_stand_in and not stand_ins_allowed():
+            found.append(
+                checks.Error(
+                    f'VERIGATOR["BACKENDS"]["{alias}"] is a stand-in for tests and development, and DEBUG is off.',
+                    hint='Configure a real provider; a test run may set VERIGATOR["STAND_IN"] = True.',
+                    id="verigator.E003",
+                )
+            )
+    if sum(backend.keeps_users for backend in built) > 1:
+        found.append(
+            checks.Error(
+                'More than one entry of VERIGATOR["BACKENDS"] keeps user records.',
+                hint="A link holds one UserID: list at most one such provider.",
+                id="verigator.E007",
+            )
+        )
+    if built and not conf.current().ALLOW_SMS and not any(METHOD_TOTP in backend.methods for backend in built):
+        found.append(
+            checks.Error(
+                'VERIGATOR["ALLOW_SMS"] is False, and no entry of BACKENDS can ask for a code of the app.',
+                hint="Nobody could log in. Allow text messages, or list a provider that has an app.",
+                id="verigator.E021",
+            )
+        )
+    return found
+
+
+def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
+    classes = [_load(path) for path in settings.MIDDLEWARE]
+    ours = _first(classes, VerigatorMiddleware)
+    if ours is None:
+        return [
+            checks.Error(
+                "django_verigator.middleware.VerigatorMiddleware is not in MIDDLEWARE.",
+                hint="Add it after AuthenticationMiddleware. Without it the admin and every other login bypass "
+                "the second step.",
+                id="verigator.E004",
+            )
+        ]
+    found: list[checks.CheckMessage] = []
+    authentication = _first(classes, AuthenticationMiddleware)
+    if authentication is None or authentication > ours:
+        found.append(_misplaced("AuthenticationMiddleware must stand before it"))
+    remote_user = _first(classes, RemoteUserMiddleware)
+    if remote_user is not None and remote_user > ours:
+        found.append(_misplaced("RemoteUserMiddleware must stand before it"))
+    login_required = _first(classes, LoginRequiredMiddleware)
+    if login_required is not None and login_required < ours:
+        found.append(_misplaced("LoginRequiredMiddleware must stand after it"))
+    return found
+
+
+def _misplaced(rule: str) -> checks.Error:
+    return checks.Error(
+        "django_verigator.middleware.VerigatorMiddleware stands in the wrong place of MIDDLEWARE.",
+        hint=f"{rule}.",
+        id="verigator.E005",
+    )
+
+
+def _load(path: str) -> Any:
+    try:
+        return import_string(path)
+    except ImportError:  # Django reports it by itself
+        return None
+
+
+def _first(classes: Sequence[Any], wanted: type) -> int | None:
+    places = (place for place, cls in enumerate(classes) if isinstance(cls, type) and issubclass(cls, wanted))
+    return next(places, None)
+
+
+def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return []
+    try:
+        reverse("verigator:verify")
+    except NoReverseMatch:
+        return [
+            checks.Error(
+                "The URLs of django_verigator are not included.",
+                hint='Add path("accounts/", include("django_verigator.urls")) to your URLconf.',
+                id="verigator.E006",
+            )
+        ]
+    try:
+        view = resolve(resolve_url(settings.LOGIN_URL)).func
+    except (NoReverseMatch, Resolver404):
+        view = None
+    cls = getattr(view, "view_class", None)
+    if cls is not None and issubclass(cls, LoginView):
+        return []
+    return [
+        checks.Warning(
+            "LOGIN_URL does not lead to django_verigator's login page.",
+            hint='Set LOGIN_URL = "verigator:login", so that the PIN is sent as soon as the password is right. '
+            "Elsewhere the user is caught and has to ask for it.",
+            id="verigator.W002",
+        )
+    ]
+
+
+def check_logins(**kwargs: Any) -> list[checks.CheckMessage]:
+    found = [app for app in settings.INSTALLED_APPS if any(f"{app}.".startswith(f"{name}.") for name in _TOKEN_APPS)]
+    rest = getattr(settings, "REST_FRAMEWORK", None)
+    if rest is not None or "rest_framework" in settings.INSTALLED_APPS:
+        # Left out, it is SessionAuthentication and BasicAuthentication.
+        classes = (rest or {}).get(
+            "DEFAULT_AUTHENTICATION_CLASSES", ["rest_framework.authentication.BasicAuthentication"]
+        )
+        paths = [cls if isinstance(cls, str) else f"{cls.__module__}.{cls.__qualname__}" for cls in classes]
+        found += [path for path in paths if path != _SESSION_CLASS and path.startswith(_PASSWORD_CLASSES)]
+    if not found:
+        return []
+    return [
+        checks.Warning(
+            f"The second step does not cover {', '.join(found)}: a password, or a token for it, lets in without one.",
+            hint="Let the API take SessionAuthentication alone, give tokens out in a view behind "
+            "@verified_required, or silence this where no user who owes the second step can use it.",
+            id="verigator.W003",
+        )
+    ]
+
+
+def check_deploy(**kwargs: Any) -> list[checks.CheckMessage]:
+    raw = getattr(settings, conf.NAME, None)
+    if not isinstance(raw, dict):
+        return []
+    found: list[checks.CheckMessage] = []
+    if not raw.get("TRUSTED_PROXIES"):
+        found.append(
+            checks.Warning(
+                'VERIGATOR["TRUSTED_PROXIES"] is empty: behind a reverse proxy no limit counts by address.',
+                hint="Name the addresses of your proxies; where there is none, name one that is never used "
+                '("127.0.0.1").',
+                id="verigator.W005",
+            )
+        )
+    if raw.get("STAND_IN"):
+        found.append(
+            checks.Error(
+                'VERIGATOR["STAND_IN"] is set: anybody who can read the stand-in can log in as anybody.',
+                hint="Remove it from the settings that serve real users.",
+                id="verigator.E008",
+            )
+        )
+    return found

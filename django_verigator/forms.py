@@ -1,0 +1,228 @@
+"""What users type: cleaned to one form, refused with a clear word, never sent on as it came."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms.boundfield import BoundField
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from django.views.decorators.debug import sensitive_variables
+
+from . import phone
+from .flows import login
+from .flows.refusals import Reason, Refused
+
+# ASCII digits alone: \d and IntegerField take Arabic and full-width ones, $ takes a newline behind the last digit.
+_PIN = re.compile(r"[0-9]{4,16}\Z")
+_BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[ \u00a0-]+(?=[0-9])")
+
+
+class _AskedFor(BoundField):
+    """The field that has the focus when its page opens, so that a screen reader says first what it is described by."""
+
+    @property
+    def aria_describedby(self) -> str:
+        return f"vg-status {super().aria_describedby or ''}".strip()
+
+
+class PinField(forms.CharField):
+    """A PIN as text, so that leading zeros stay; blanks and dashes between the digits are forgiven."""
+
+    widget = forms.TextInput(
+        attrs={
+            "autocomplete": "one-time-code",
+            "inputmode": "numeric",
+            "autocapitalize": "off",
+            "spellcheck": "false",
+            "autofocus": True,
+        }
+    )
+    bound_field_class = _AskedFor
+    default_error_messages = {
+        "required": _("Type the PIN."),
+        "invalid": _("A PIN has 4 to 16 digits and nothing else."),
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=40, **kwargs)
+
+    @sensitive_variables()
+    def clean(self, value: Any) -> str:
+        if value in self.empty_values or not str(value).strip():
+            raise ValidationError(self.error_messages["required"], code="required")
+        pin = _BETWEEN_DIGITS.sub("", value.strip(" ")) if isinstance(value, str) and len(value) <= 40 else ""
+        if not _PIN.match(pin):
+            raise ValidationError(self.error_messages["invalid"], code="invalid")
+        return pin
+
+
+class PinForm(forms.Form):
+    """The PIN; and, where the site allows it, the wish not to be asked again in this browser.
+
+    Args:
+        trust_days: for how many days the browser may be trusted; 0 leaves the question out.
+        by_app: the app shows the PIN, and calls it a code.
+    """
+
+    pin = PinField(label=_("PIN"))
+    trust = forms.BooleanField(required=False, label_suffix="")
+
+    def __init__(self, *args: Any, trust_days: int = 0, by_app: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if by_app:
+            self.fields["pin"].label = _("Code")
+        if trust_days:
+            self.fields["trust"].label = ngettext(
+                "Do not ask again in this browser for %(days)d day",
+                "Do not ask again in this browser for %(days)d days",
+                trust_days,
+            ) % {"days": trust_days}
+        else:
+            del self.fields["trust"]
+
+
+class RecoveryField(forms.CharField):
+    bound_field_class = _AskedFor
+
+
+class RecoveryForm(forms.Form):
+    code = RecoveryField(
+        label=_("Recovery code"),
+        max_length=64,
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "autocapitalize": "characters", "spellcheck": "false", "autofocus": True}
+        ),
+    )
+
+
+class PhoneField(forms.CharField):
+    """A phone number in international form; cleaned to E.164."""
+
+    widget = forms.TextInput(attrs={"autocomplete": "tel", "inputmode": "tel", "placeholder": "+372 5555 5555"})
+    default_error_messages = {
+        "invalid": _("Type the number in international form: + and the country code first, then the number."),
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=phone.MAX_INPUT, **kwargs)
+
+    def clean(self, value: Any) -> str:
+        try:
+            return phone.normalise(super().clean(value))
+        except phone.InvalidPhoneError:
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
+class PasswordForm(forms.Form):
+    """The password once more, before something is changed that protects the account.
+
+    Args:
+        request: of the page; its session goes on if a newer hasher stores the password anew.
+        user: whose password it is.
+        needs_password: False for a user who has none, or has just given it.
+    """
+
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+    def __init__(self, *args: Any, request: HttpRequest, user: Any, needs_password: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+        self.user = user
+        if not needs_password:
+            del self.fields["password"]
+
+    @sensitive_variables()
+    def clean_password(self) -> str:
+        password: str = self.cleaned_data["password"]
+        try:
+            right = login.confirm_password(self.request, self.user, password)
+        except Refused as refused:
+            raise ValidationError(explain(refused), code="limit") from None
+        if not right:
+            raise ValidationError(_("The password is not right."), code="password")
+        return ""
+
+
+class EnrolForm(PasswordForm):
+    """A phone number that the user wants to use from now on."""
+
+    phone = PhoneField(label=_("Phone number"))
+    field_order = ("phone", "password")
+
+
+def mark_wrong(form: forms.Form) -> None:
+    """Tell assistive technology that what was typed is wrong, where the page says so and not the form."""
+    for name in {"pin", "code"} & set(form.fields):
+        form.fields[name].widget.attrs["aria-invalid"] = "true"
+
+
+_TEXTS: dict[Reason, str | Promise] = {
+    Reason.WRONG: _("The PIN is not right."),
+    Reason.UNCLEAR: _("The PIN could not be checked just now. Try it again, or ask for a new one."),
+    Reason.UNAVAILABLE: _("We cannot send or check PINs at the moment. Try again in a little while."),
+    Reason.EXPIRED: _("This PIN is too old. Ask for a new one."),
+    Reason.USED: _("This PIN has been used already. Ask for a new one."),
+    Reason.SUPERSEDED: _("A newer PIN was sent. Use that one where you asked for it, or ask for a new one here."),
+    Reason.TOO_MANY_TRIES: _("Too many tries with this PIN. Ask for a new one."),
+    Reason.LOCKED: _("Too many wrong PINs. Signing in is locked for a while."),
+    Reason.NOTHING_SENT: _("No PIN was sent yet. Ask for one first."),
+    Reason.LOST: _("We could not find out whether a PIN was sent. Ask for a new one."),
+    Reason.PAUSE: _("A PIN was sent a moment ago. Wait a little before you ask for another one."),
+    Reason.SEND_LIMIT: _("Too many PINs were asked for. Wait before you ask for another one."),
+    Reason.SITE_BUDGET: _("We cannot send PINs at the moment. If you have a recovery code, use that."),
+    Reason.WRONG_PASSWORDS: _("Too many wrong passwords."),
+    Reason.SAME_PHONE: _("This is your number already."),
+    Reason.CHANGE_LIMIT: _("Too many new numbers were tried. Wait before you try another one."),
+    Reason.STOPPED: _("Too many wrong PINs. Set a new password, or ask our support to unlock your account."),
+    Reason.NUMBER_REFUSED: _("No PIN can be sent to this kind of number, or to this country."),
+    Reason.WRONG_CODE: _("This is not one of your unused recovery codes."),
+    Reason.SMS_FORBIDDEN: _("Signing in needs the Verigator app, and it is not linked to your number."),
+    Reason.NO_PHONE: _("No PIN can be sent to this number."),
+    Reason.BUSY: _("Your phone is just being registered. Try again in a moment."),
+    Reason.ENDED: _("This sign-in has ended. Start again with your password."),
+}
+# Where it is known for how long, and said next.
+_UNAVAILABLE = _("We cannot send or check PINs at the moment.")
+
+
+def explain(refused: Refused) -> str:
+    """Say in the user's words why a flow refused, and when to try again. The same words for a right PIN and a wrong."""
+    waits = refused.until is not None and refused.until > timezone.now()
+    parts = [str(_UNAVAILABLE if waits and refused.reason == Reason.UNAVAILABLE else _TEXTS[refused.reason])]
+    if refused.reason == Reason.WRONG and refused.tries_left:
+        parts.append(
+            ngettext("You can try once more.", "You can try %(count)d more times.", refused.tries_left)
+            % {"count": refused.tries_left}
+        )
+    if refused.until is not None and waits:
+        parts.append(_in_words(refused.until))
+    return " ".join(parts)
+
+
+def _in_words(until: datetime) -> str:
+    # How long, not until when: the server's clock may show another hour than the user's.
+    seconds = math.ceil((until - timezone.now()).total_seconds())
+    if seconds < 2 * 60:
+        return ngettext("Try again in %(count)d second.", "Try again in %(count)d seconds.", seconds) % {
+            "count": seconds
+        }
+    minutes = math.ceil(seconds / 60)
+    if minutes < 2 * 60:
+        return ngettext("Try again in %(count)d minute.", "Try again in %(count)d minutes.", minutes) % {
+            "count": minutes
+        }
+    hours = math.ceil(minutes / 60)
+    return ngettext("Try again in %(count)d hour.", "Try again in %(count)d hours.", hours) % {"count": hours}

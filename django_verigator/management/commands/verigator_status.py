@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandParser
+from django.db.models import Count
+
+from django_verigator import conf, phone
+from django_verigator.backends import Circuit, backends
+from django_verigator.flows import limits, policy, proposals, recovery, registration
+from django_verigator.management.users import find_user
+from django_verigator.models import Challenge, RemoteDeletion, VerigatorUser
+
+
+class Command(BaseCommand):
+    help = "Show how many users are registered, waiting, to repair, refused; or one user's state."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username", nargs="?", help="show this user")
+
+    def handle(self, *args: Any, username: str | None, **options: Any) -> None:
+        if username is None:
+            self._show_all()
+        else:
+            self._show_user(username)
+
+    def _show_all(self) -> None:
+        for alias in backends:
+            try:
+                state = f"{type(backends[alias]).__name__}, circuit {Circuit(alias).describe()}"
+            except ImproperlyConfigured as error:
+                state = f"cannot be used: {error}"
+            self.stdout.write(f"provider {alias}: {state}")
+        counts = dict(VerigatorUser.objects.values_list("state").annotate(Count("pk")).order_by())
+        for state in VerigatorUser.State:
+            self.stdout.write(f"{state.label}: {counts.get(state.value, 0)}")
+        unlinked = get_user_model()._default_manager.filter(verigator=None).count()
+        self.stdout.write(f"users without a link: {unlinked}")
+        stopped = VerigatorUser.objects.filter(consecutive_failures__gte=conf.consecutive_failures()).count()
+        self.stdout.write(f"stopped after too many wrong PINs: {stopped}")
+        self.stdout.write(f"to be deleted at the provider: {RemoteDeletion.objects.count()}")
+
+    def _show_user(self, username: str) -> None:
+        user = find_user(username)
+        link = registration.find_link(user)
+        number = registration.number_to_take_over(link, user)
+        # As the next login will find it; nothing is written for it.
+        coming = registration.new_link(user) if number or link is None else link
+        owes = policy.owes_second_step(user, coming)
+        self.stdout.write(f"{username}: {'owes the second step' if owes else 'owes no second step'}")
+        if number:
+            self.stdout.write(f"number on the site, taken over at the next login: {phone.mask(number)}")
+        if link is None:
+            self.stdout.write("no link yet; verigator_sync or the next login writes it")
+            return
+        self.stdout.write(f"state: {link.get_state_display()}")
+        self.stdout.write(f"phone: {link.masked_phone or 'none'}")
+        self.stdout.write(f"phone confirmed: {link.confirmed_at or 'never'}")
+        if proposed := proposals.of(user, link):
+            self.stdout.write(f"number on the site, not confirmed: {phone.mask(proposed)}")
+        self.stdout.write(f"UserID: {link.verigator_id or 'none'}")
+        if link.last_error:
+            self.stdout.write(f"last error: {link.last_error} at {link.last_error_at}")
+        until = limits.locked_until(user.pk)
+        self.stdout.write(f"locked until: {until or 'not locked'}")
+        if link.consecutive_failures >= conf.consecutive_failures():
+            self.stdout.write("stopped after too many wrong PINs in a row; verigator_reset --unlock ends that")
+        self.stdout.write(f"recovery codes left: {recovery.left(user)}")
+        last = Challenge.objects.filter(user_id=user.pk).order_by("-created_at").first()
+        if last is not None:
+            self.stdout.write(f"last challenge: {last.get_outcome_display()} at {last.created_at}")

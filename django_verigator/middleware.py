@@ -1,0 +1,166 @@
+"""The guard on every request: no view runs as a user who owes the second step, whichever way the login came."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
+from django.contrib import auth
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, resolve_url
+from django.utils.functional import SimpleLazyObject
+
+from .flows import login
+from .flows.gate import Gate
+
+GetResponse = Callable[[HttpRequest], Any]
+
+
+class VerigatorMiddleware:
+    """Stands behind AuthenticationMiddleware (and RemoteUserMiddleware), before LoginRequiredMiddleware.
+
+    A session is looked at when ``request.user`` or ``request.auser`` is first asked for, and when a response would save
+    a login that was made on the way. Public pages that never ask cost no query and get no ``Vary: Cookie``.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+            self.process_view: Callable[..., Any] = self._aprocess_view
+        else:
+            self.process_view = self._process_view
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        self._enter(request)
+        if self.is_async:
+            return self._acall(request)
+        response: HttpResponseBase = self.get_response(request)
+        return self._leave(request, response) if _has_work(request) else response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = await self.get_response(request)
+        return await sync_to_async(self._leave)(request, response) if _has_work(request) else response
+
+    def _enter(self, request: HttpRequest) -> None:
+        if not hasattr(request, "user") or not hasattr(request, "session"):
+            raise ImproperlyConfigured(
+                "VerigatorMiddleware needs SessionMiddleware and AuthenticationMiddleware before it in MIDDLEWARE."
+            )
+        door = request.verigator = Gate(request)  # type: ignore[attr-defined]
+        door.lazy_user = SimpleLazyObject(partial(_guarded, door, request.user))
+        request.user = door.lazy_user
+        if hasattr(request, "auser"):
+            door.lazy_auser = request.auser = partial(_aguarded, door, request.auser)
+
+    # A middleware further in may have logged somebody in by itself; the view must not run before that is looked at.
+
+    def _process_view(self, request: HttpRequest, *args: Any) -> HttpResponseBase | None:
+        return None if _is_untouched(request) else self._look_again(request)
+
+    async def _aprocess_view(self, request: HttpRequest, *args: Any) -> HttpResponseBase | None:
+        return None if _is_untouched(request) else await sync_to_async(self._look_again)(request)
+
+    def _look_again(self, request: HttpRequest) -> HttpResponseBase | None:
+        door: Gate = request.verigator  # type: ignore[attr-defined]
+        found = [user for user in _put_there(request) if user.is_authenticated]
+        for user in found:
+            door.admit(user, fresh=True)
+        # _leave makes the pending login when this response passes it.
+        return HttpResponseRedirect(request.get_full_path()) if found and door.caught else None
+
+    def _leave(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        door: Gate = request.verigator  # type: ignore[attr-defined]
+        next_url = _page(request)
+        if _has_new_login(request, door):
+            # The newest login counts, whoever was caught before it.
+            door.caught = None
+            next_url = _landing(request, response)
+            door.admit(_user_of(request), fresh=True)
+        if door.caught is not None:
+            user, auth_backend = door.caught
+            goes_on = login.catch(request, user, auth_backend, next_url)
+            # Where each request logs in anew (RemoteUser), the pages of the second step must still be reached.
+            if not (goes_on and _is_ours(request)):
+                response = redirect("verigator:verify")
+        door.cookies.apply(response)
+        return response
+
+
+def _has_work(request: HttpRequest) -> bool:
+    door: Gate = request.verigator  # type: ignore[attr-defined]
+    return door.caught is not None or door.cookies.has_work or request.session.modified
+
+
+def _is_untouched(request: HttpRequest) -> bool:
+    # Compared and not evaluated: this runs in the event loop too, and a user may be lazy.
+    door: Gate = request.verigator  # type: ignore[attr-defined]
+    return request.user is door.lazy_user and getattr(request, "auser", None) is door.lazy_auser
+
+
+def _put_there(request: HttpRequest) -> Iterator[Any]:
+    """Yield whom others have put on the request since it came in."""
+    door: Gate = request.verigator  # type: ignore[attr-defined]
+    if request.user is not door.lazy_user:
+        yield request.user
+    auser = getattr(request, "auser", None)
+    if auser not in (None, door.lazy_auser):
+        yield async_to_sync(auser)()
+
+
+def _has_new_login(request: HttpRequest, door: Gate) -> bool:
+    # Only a session that was changed can hold a login made on the way; reading it then costs nothing more.
+    session = request.session
+    return session.modified and session.get(auth.SESSION_KEY) not in (None, door.admitted)
+
+
+def _is_ours(request: HttpRequest) -> bool:
+    return request.resolver_match is not None and "verigator" in request.resolver_match.app_names
+
+
+def _user_of(request: HttpRequest) -> Any:
+    # login() has put the user on the request, unless somebody wrote the session by hand.
+    user = request.user
+    if user.is_authenticated and str(user._meta.pk.value_to_string(user)) == request.session[auth.SESSION_KEY]:
+        return user
+    return auth.get_user(request)
+
+
+def _page(request: HttpRequest) -> str:
+    """Return where a request caught on its way in wanted to go; a form that was posted is not posted again."""
+    if request.method not in ("GET", "HEAD"):
+        return ""
+    if request.path == urlsplit(resolve_url(settings.LOGIN_URL)).path:
+        return _safe(request, request.GET.get(REDIRECT_FIELD_NAME, ""))
+    return request.get_full_path()
+
+
+def _landing(request: HttpRequest, response: HttpResponseBase) -> str:
+    """Return where a view that logged somebody in wanted to send its user."""
+    if 300 <= response.status_code < 400:
+        return _safe(request, response.get("Location", ""))
+    return _page(request)
+
+
+def _safe(request: HttpRequest, url: str) -> str:
+    return url if login.is_safe_url(request, url) else ""
+
+
+def _guarded(door: Gate, user: Any) -> Any:
+    return door.admit(user)
+
+
+async def _aguarded(door: Gate, auser: Callable[[], Awaitable[Any]]) -> Any:
+    user = await auser()
+    return await sync_to_async(door.admit)(user) if user.is_authenticated else user

@@ -1,0 +1,32 @@
+// Comfort only: every page works without it, and the server enforces each wait by itself.
+"use strict";
+
+for (const button of document.querySelectorAll("button[data-wait]")) {
+  const text = button.textContent;
+  const ends = Date.now() + Number(button.dataset.wait) * 1000;
+  const tick = () => {
+    const left = Math.ceil((ends - Date.now()) / 1000);
+    button.disabled = left > 0;
+    button.textContent = left > 0 ? button.dataset.waitText.replace("%s", left) : text;
+    if (left > 0) setTimeout(tick, 250);
+  };
+  tick();
+}
+
+// A second click must not ask for a second text.
+for (const form of document.forms) {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  });
+}
+
+// Back from the history cache: the forms may be used again.
+addEventListener("pageshow", () => {
+  for (const form of document.forms) delete form.dataset.sent;
+});
+
+for (const button of document.querySelectorAll("button[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
+}

@@ -1,0 +1,441 @@
+"""The pages of the second step. A view picks a form and a redirect; every rule is in ``flows``."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from math import ceil
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import views as auth_views
+from django.contrib.auth.decorators import login_not_required
+from django.db import connections, transaction
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, resolve_url
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
+from django.utils.translation import gettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_deny
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.generic import FormView, TemplateView, View
+
+from . import conf
+from .constants import METHOD_SMS, METHOD_TOTP
+from .flows import events, gate, login
+from .flows.checking import why_closed
+from .flows.refusals import Reason, Refused
+from .flows.sending import has_another_way
+from .forms import EnrolForm, PasswordForm, PinForm, RecoveryForm, explain, mark_wrong
+from .mixins import VerifiedRequiredMixin
+from .models import Challenge
+
+logger = logging.getLogger("django_verigator")
+
+
+def _answer_without_sessions(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Answer 503 where the site's session store fails; nobody is logged in then."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(request, *args, **kwargs)
+        except (TypeError, ValueError):  # something that the site has put into the session and cannot be stored
+            raise
+        except Exception as error:
+            # A store raises what its database or cache raises; that it was the store, only the way there tells.
+            store = {cls.__module__ for cls in type(request.session).__mro__}
+            frames = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
+            if store.isdisjoint(frames):
+                raise
+            logger.error("session_failed error=%s", events.describe(error))
+        # Plain, since the site's own page may well ask for the session.
+        text = gettext("We cannot sign you in at the moment. Try again in a little while.")
+        return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8")
+
+    return wrapper
+
+
+def _non_atomic(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Leave the view alone with ATOMIC_REQUESTS: no transaction may be open while the provider is asked."""
+    # In one decorator: of several, method_decorator keeps what the last one has put on the view.
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
+_METHODS = ["get", "post", "head", "options"]  # Django's FormView takes PUT for POST
+_DECORATORS: list[Any] = [
+    _non_atomic,
+    sensitive_post_parameters(),
+    sensitive_variables(),  # of every frame below, down to the provider's call
+    csrf_protect,
+    never_cache,
+    xframe_options_deny,
+]
+# LoginView's own decorators are repeated: a decorator on a parent's dispatch is lost where a child overrides it.
+_ENTRANCE = [login_not_required, _answer_without_sessions, *_DECORATORS]
+
+
+def _with_referrer_policy(response: HttpResponseBase) -> HttpResponseBase:
+    # Not "no-referrer": with that, browsers send "Origin: null" and Django's CSRF check refuses the form.
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+class _NextMixin(auth_views.RedirectURLMixin):
+    request: HttpRequest
+
+    def get_redirect_url(self, *args: Any) -> str:
+        # Stricter than Django's own: it is stored, and not every database takes every character.
+        url = super().get_redirect_url(*args)
+        return url if login.is_safe_url(self.request, url, self.success_url_allowed_hosts) else ""
+
+
+@method_decorator(_ENTRANCE, name="dispatch")
+class LoginView(_NextMixin, auth_views.LoginView):
+    """Django's LoginView; a user who owes the second step goes on to the PIN page instead of being logged in."""
+
+    http_method_names = _METHODS
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return _with_referrer_policy(super().dispatch(request, *args, **kwargs))
+
+    def get_template_names(self) -> list[str]:
+        return [*super().get_template_names(), "django_verigator/login.html"]
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        user = form.get_user()
+        next_url = self.get_success_url()
+        if login.begin(self.request, user, user.backend, next_url):
+            return HttpResponseRedirect(next_url)
+        return redirect("verigator:verify")
+
+
+@method_decorator(_ENTRANCE, name="dispatch")
+class PendingView(auth_views.RedirectURLMixin, View):
+    """A page of a login that waits for its PIN; without one it sends the browser back to the password."""
+
+    http_method_names = _METHODS
+    challenge: Challenge
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        challenge = login.current(request)
+        if challenge is None:
+            return self.no_pending_login()
+        self.challenge = challenge
+        return _with_referrer_policy(super().dispatch(request, *args, **kwargs))
+
+    def no_pending_login(self) -> HttpResponseBase:
+        login.drop_pending(self.request)
+        return redirect(settings.LOGIN_URL)
+
+    def get_default_redirect_url(self) -> str:
+        return resolve_url(self.next_page or settings.LOGIN_REDIRECT_URL)
+
+    def landing(self, next_url: str) -> str:
+        """Return where to go after the login: checked again, since it has waited outside our hands."""
+        return (
+            next_url
+            if login.is_safe_url(self.request, next_url, self.success_url_allowed_hosts)
+            else (self.get_default_redirect_url())
+        )
+
+
+class PinPage(PendingView, FormView):  # type: ignore[type-arg]
+    """Shows the PIN page; ``refused`` on it tells what the last post ended in."""
+
+    template_name = "django_verigator/verify.html"
+    form_class: type[Form] = PinForm
+    refused: Refused | None = None
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        challenge = self.challenge
+        closed = why_closed(challenge)
+        barred = login.barred(challenge)
+        wait = max(0, ceil((challenge.resend_at - timezone.now()).total_seconds())) if challenge.resend_at else 0
+        return super().get_context_data(
+            challenge=challenge,
+            username=mask_name(challenge.user.get_username()),
+            # The two last digits and no more.
+            phone_ending=challenge.masked_phone[-2:],
+            by_app=challenge.method == METHOD_TOTP,
+            fell_back=challenge.requested_method == METHOD_TOTP and challenge.method == METHOD_SMS,
+            can_switch=challenge.method == METHOD_TOTP and conf.current().ALLOW_SMS,
+            can_try=closed is None and barred is None,
+            can_send=barred is None,
+            signed_in=not challenge.auth_backend,
+            closed=explain(barred) if barred else _closed_text(closed, challenge),
+            refusal=explain(self.refused) if self.refused else "",
+            was_sent=challenge.sent_at is not None,
+            took_over=bool(challenge.backend) and challenge.backend != next(iter(conf.current().BACKENDS)),
+            another_way=has_another_way(challenge),
+            cannot_send=closed is not None and _is_unavailable(challenge, self.refused),
+            resend_in=wait,
+            can_enrol=challenge.purpose == Challenge.Purpose.PHONE and bool(challenge.auth_backend),
+            can_recover=barred is None and challenge.purpose != Challenge.Purpose.PHONE,
+            phone_changed=login.has_proposal(challenge),
+            **kwargs,
+        )
+
+    def refuse(self, refused: Refused) -> HttpResponseBase:
+        """Show the page again with the reason; a login that has ended goes back to the password."""
+        if refused.reason == Reason.ENDED:
+            return self.no_pending_login()
+        self.refused = refused
+        # Not the one from before: another request may have sent a code, or taken back what it could not send.
+        self.challenge = login.current(self.request) or self.challenge
+        # Empty: what was typed is not shown again.
+        kwargs = {name: value for name, value in self.get_form_kwargs().items() if name not in ("data", "files")}
+        form = self.get_form_class()(**kwargs)
+        if refused.reason in (Reason.WRONG, Reason.WRONG_CODE):
+            mark_wrong(form)
+        return self.render_to_response(self.get_context_data(form=form))
+
+    def _trust_days(self) -> int:
+        return conf.current().TRUSTED_BROWSER_DAYS if login.may_trust_browser(self.challenge) else 0
+
+
+class VerifyView(PinPage):
+    """The PIN page: asks for the code that was sent, and completes the login. A GET sends nothing."""
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        by_app = self.challenge.method == METHOD_TOTP
+        return {**super().get_form_kwargs(), "trust_days": self._trust_days(), "by_app": by_app}
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        if login.needs_phone(self.challenge):
+            return redirect("verigator:enrol")
+        return super().get(request, *args, **kwargs)
+
+    def form_valid(self, form: PinForm) -> HttpResponseBase:  # type: ignore[override]
+        try:
+            next_url = login.verify(
+                self.request,
+                self.challenge,
+                form.cleaned_data["pin"],
+                trust_browser=form.cleaned_data.get("trust", False),
+            )
+        except Refused as refused:
+            return self.refuse(refused)
+        return HttpResponseRedirect(self.landing(next_url))
+
+
+class RecoveryView(PinPage):
+    """Takes a recovery code in place of the PIN."""
+
+    template_name = "django_verigator/recovery.html"
+    form_class = RecoveryForm
+
+    def form_valid(self, form: RecoveryForm) -> HttpResponseBase:  # type: ignore[override]
+        try:
+            next_url = login.recover(self.request, self.challenge, form.cleaned_data["code"])
+        except Refused as refused:
+            return self.refuse(refused)
+        return HttpResponseRedirect(self.landing(next_url))
+
+
+class ResendView(VerifyView):
+    """Sends another code, or the first one of a login that was caught; ``method=sms`` leaves the app for a text."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        return redirect("verigator:verify")
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        method = METHOD_SMS if request.POST.get("method") == METHOD_SMS else None
+        try:
+            login.send(request, self.challenge, method=method, another_way=request.POST.get("way") == "other")
+        except Refused as refused:
+            if refused.reason == Reason.UNAVAILABLE:
+                self.challenge = login.current(request) or self.challenge
+            return self.refuse(refused)
+        return redirect("verigator:verify")
+
+
+class CancelView(PendingView):
+    """Ends the pending login."""
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        login.cancel(request)
+        return redirect(settings.LOGIN_URL)
+
+
+@method_decorator(_ENTRANCE, name="dispatch")
+class EnrolView(_NextMixin, FormView):  # type: ignore[type-arg]
+    """Takes a user's first phone: of a login that waits for one, or of a user who is logged in and wants it."""
+
+    template_name = "django_verigator/enrol.html"
+    form_class = EnrolForm
+    http_method_names = _METHODS
+    challenge: Challenge | None
+    user: Any
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        self.challenge = login.current(request)
+        if self.challenge and request.user.is_authenticated and request.user.pk != self.challenge.user_id:
+            self.challenge = None  # a cookie that somebody planted is not to take this user's number
+        if self.challenge is None and request.method == "POST":
+            # A new phone is not left to a trust that ended a moment ago.
+            gate.of(request).recheck(request.user)
+        self.user = self.challenge.user if self.challenge else request.user
+        if not self.user.is_authenticated:
+            return redirect(settings.LOGIN_URL)
+        if login.has_phone(self.user):
+            return redirect("verigator:verify" if self.challenge else settings.LOGIN_REDIRECT_URL)
+        return _with_referrer_policy(super().dispatch(request, *args, **kwargs))
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {
+            **super().get_form_kwargs(),
+            "request": self.request,
+            "user": self.user,
+            "needs_password": login.enrolment_needs_password(self.user, self.challenge),
+        }
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            username=mask_name(self.user.get_username()),
+            pending=self.challenge is not None,
+            next=self.get_redirect_url(),
+            **kwargs,
+        )
+
+    def form_valid(self, form: EnrolForm) -> HttpResponseBase:  # type: ignore[override]
+        try:
+            login.enrol(self.request, self.user, self.challenge, form.cleaned_data["phone"], self.get_redirect_url())
+        except Refused as refused:
+            if refused.reason == Reason.ENDED:
+                return redirect(settings.LOGIN_URL)
+            form.add_error("phone", explain(refused))
+            return self.form_invalid(form)
+        return redirect("verigator:verify")
+
+
+class AccountView(VerifiedRequiredMixin, View):
+    """A page of a user who is logged in."""
+
+    http_method_names = _METHODS
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        # What changes something is not left to what was read a minute ago.
+        if request.method == "POST" and not gate.of(request).recheck(request.user).is_authenticated:
+            return redirect(settings.LOGIN_URL)
+        return _with_referrer_policy(super().dispatch(request, *args, **kwargs))
+
+
+@method_decorator(_DECORATORS, name="dispatch")
+class SecurityView(AccountView, TemplateView):
+    """What a user can see and change of the second step."""
+
+    template_name = "django_verigator/security.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**login.overview(self.request.user), **kwargs)
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Keep the phone in force although the site has another number by now."""
+        login.keep_phone(request.user)
+        return redirect("verigator:security")
+
+
+@method_decorator(_DECORATORS, name="dispatch")
+class PhoneView(AccountView, FormView):  # type: ignore[type-arg]
+    """Takes a new phone in place of the one in force; it counts when a PIN sent to it came back.
+
+    With ``?proposed=1`` that is the number which the site has by now, and nothing is typed.
+    """
+
+    max_age = login.PROOF_MAX_AGE
+    template_name = "django_verigator/phone.html"
+    form_class = EnrolForm
+
+    @cached_property
+    def proposed(self) -> str:
+        return login.proposed_phone(self.request.user) if self.request.GET.get("proposed") else ""
+
+    def get_form_class(self) -> type[Form]:
+        return PasswordForm if self.proposed else EnrolForm
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        user = self.request.user
+        needs_password = login.change_needs_password(user)
+        return {**super().get_form_kwargs(), "request": self.request, "user": user, "needs_password": needs_password}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(proposed_ending=self.proposed[-2:], **kwargs)
+
+    def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
+        number = self.proposed or form.cleaned_data["phone"]
+        try:
+            login.change_phone(self.request, self.request.user, number, resolve_url("verigator:security"))
+        except Refused as refused:
+            form.add_error(None if self.proposed else "phone", explain(refused))
+            return self.form_invalid(form)
+        return redirect("verigator:phone_confirm")
+
+
+@method_decorator(_DECORATORS, name="dispatch")
+class RecoveryCodesView(AccountView, FormView):  # type: ignore[type-arg]
+    """Makes a new set of recovery codes and shows it, this once."""
+
+    max_age = login.PROOF_MAX_AGE
+    template_name = "django_verigator/recovery_codes.html"
+    form_class = PasswordForm
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        user = self.request.user
+        needs_password = login.change_needs_password(user)
+        return {**super().get_form_kwargs(), "request": self.request, "user": user, "needs_password": needs_password}
+
+    def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
+        try:
+            codes = login.renew_recovery_codes(self.request, self.request.user)
+        except Refused as refused:
+            form.add_error(None, explain(refused))
+            return self.form_invalid(form)
+        return self.render_to_response(self.get_context_data(form=form, codes=codes))
+
+
+@method_decorator(_DECORATORS, name="dispatch")
+class BrowsersView(AccountView):
+    """Ends the trust in one browser (``browser=<id>``), or in all of them."""
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        return redirect("verigator:security")
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        login.end_browser(request, request.user, request.POST.get("browser"))
+        return redirect("verigator:security")
+
+
+def mask_name(username: Any) -> str:
+    """Return a username that its owner recognises and nobody else learns."""
+    name = str(username or "")
+    return f"{name[:1]}•••{name[-1:]}" if len(name) > 2 else "•••"
+
+
+def _is_unavailable(challenge: Challenge, refused: Refused | None) -> bool:
+    if refused is not None:
+        return refused.reason == Reason.UNAVAILABLE
+    return challenge.sent_at is None and challenge.outcome == Challenge.Outcome.UNAVAILABLE
+
+
+def _closed_text(reason: Reason | None, challenge: Challenge) -> str:
+    if reason is None:
+        return ""
+    if reason == Reason.NOTHING_SENT:
+        if challenge.outcome == Challenge.Outcome.UNAVAILABLE:
+            reason = Reason.UNAVAILABLE
+        elif challenge.outcome == Challenge.Outcome.REFUSED:
+            forbidden = challenge.method == METHOD_SMS
+            reason = Reason.SMS_FORBIDDEN if forbidden else Reason.SEND_LIMIT
+        else:
+            return ""
+    return explain(Refused(reason, until=challenge.resend_at if reason == Reason.SEND_LIMIT else None))
