@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+
+from django_verigator.admin import sync_with_verigator
+
+from .models import User
+
+
+@admin.register(User)
+class CafeUserAdmin(UserAdmin):
+    # Django's own UserAdmin gets the action by itself; an admin of one's own lists it.
+    actions = (sync_with_verigator,)
+    fieldsets = (*UserAdmin.fieldsets, ("Phone", {"fields": ("phone_number",)}))
+    add_fieldsets = (*UserAdmin.add_fieldsets, ("Phone", {"fields": ("phone_number",)}))
