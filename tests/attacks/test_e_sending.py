@@ -1,0 +1,214 @@
+"""E. Making the site send, and pay. (E10, many at once: tests/races.)"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from django_verigator import phone
+
+from .actors import CONFIRM, ENROL, HOME, LOGIN, PHONE, PIN, RESEND, STEP_2
+
+
+def texts(site, to=None):
+    return len(site.sandbox.messages(to))
+
+
+def test_E01_resends_wait_longer_and_longer_and_end(site, alice):
+    browser = site.pending(alice)
+    for _ in range(100):
+        browser.resend()
+    assert texts(site) == 1
+    pauses, since = [], 0
+    for _ in range(39):  # of fifteen seconds each: until the login itself ends
+        site.wait(15)
+        since += 15
+        before = texts(site)
+        browser.resend()
+        if texts(site) > before:
+            pauses.append(since)
+            since = 0
+    assert pauses == [30, 60, 120, 240]
+    assert texts(site) == 5
+
+
+def test_E02_fresh_logins_bring_no_new_texts(site, alice):
+    for number in range(12):
+        browser = site.browser(REMOTE_ADDR=f"9.9.{number}.9")
+        assert browser.give_password(alice)["Location"] == PIN
+        browser.resend()
+        if number % 2:
+            browser.post("/accounts/verify/cancel/")
+    assert texts(site) == 5
+
+
+def test_E03_many_accounts_with_one_number_share_its_texts(site):
+    written = ["+372 5551 0001", "0037255510001", "+372-5551-0001", "+37255510001", "+372 (555) 10001"]
+    for number in range(10):
+        user = site.user(f"user{number}", written[number % 5])
+        site.owns(user, "+37255510001")
+        site.pending(user)
+    assert {message["to"] for message in site.sandbox.messages()} == {"+37255510001"}
+    assert texts(site) == 5
+
+
+def test_E04_a_block_of_numbers_gets_only_so_much_and_the_site_is_told(site, heard):
+    site.configure(LIMITS={"SENDS_PER_PREFIX_HOUR": 4})
+    for number in range(9):
+        site.pending(site.user(f"user{number}", f"+3725000001{number:03}"))
+    assert texts(site) == 4
+    scopes = [event["scope"] for name, event in heard if name == "limit_reached"]
+    assert scopes == ["sends/prefix/hour"] * 5
+    # Another block is not shut out.
+    site.pending(site.user("elsewhere", "+37255510001"))
+    assert texts(site) == 5
+
+
+def test_E04_one_address_gets_only_so_much(site, heard):
+    site.configure(LIMITS={"SENDS_PER_ADDRESS_HOUR": 3})
+    for number in range(6):
+        site.pending(site.user(f"user{number}", f"+3725{number}510001"), REMOTE_ADDR="9.9.9.9")
+    assert texts(site) == 3
+    assert [event["scope"] for name, event in heard if name == "limit_reached"] == ["sends/address/hour"] * 3
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["+881612345678", "+882161234567", "+870773111632", "+3729001234", "+449012345678", "+448431234567"],
+    ids=["satellite", "satellite", "satellite at sea", "premium", "premium", "shared cost"],
+)
+def test_E05_numbers_that_earn_somebody_money_get_nothing(site, number):
+    site.configure(REQUIRED="all")
+    user = site.user("dave", owes=True)
+    browser = site.pending(user)
+    assert "this kind of number" in browser.post(ENROL, {"phone": number}).content.decode()
+    # Nor one that the site itself supplies, at a login, by the button, or in a change.
+    supplied = site.user("erin", number)
+    other = site.pending(supplied)
+    other.resend()
+    assert site.sends() == 0
+
+
+def test_E05_a_country_that_is_not_listed_gets_nothing(site, alice):
+    site.configure(COUNTRIES=["EE"])
+    browser = site.logged_in(alice)
+    before = len(site.calls)
+    page = browser.post(PHONE, {"phone": "+37120000001", "password": site.password(alice), "country": "EE"})
+    assert "or to this country" in page.content.decode()
+    site.pending(site.user("latvian", "+37120000002"))
+    assert "/auth" not in " ".join(site.calls[before:])
+
+
+def test_E06_phones_that_change_and_change_are_bounded(site, alice):
+    # A change that was confirmed counts as well.
+    browser = site.logged_in(alice)
+    site.owns(alice, "+37255510109")
+    for number in range(100, 112):
+        new = f"+37255510{number}"
+        browser.post(PHONE, {"phone": new, "password": site.password(alice)})
+        if number == 109:
+            browser.post(CONFIRM, {"pin": "1234"})
+        site.wait(20)
+    changed = {message["to"] for message in site.sandbox.messages()} - {site.phone(alice)}
+    assert len(changed) == 3
+    assert texts(site) == 4
+
+
+def test_E07_looking_at_a_page_sends_nothing(site, alice):
+    browser = site.pending(alice)
+    caught = site.old_session(alice)
+    caught.get(HOME)
+    site.wait(61)
+    prefetch = {"Purpose": "prefetch", "Sec-Purpose": "prefetch;prerender", "X-Moz": "prefetch"}
+    for each in (browser, caught):
+        for url in (*STEP_2, CONFIRM, ENROL, LOGIN, f"{RESEND}?method=sms"):
+            each.get(url)
+            each.head(url)
+            each.get(url, headers=prefetch)
+    assert site.sends() == 1
+
+
+def test_E07_only_a_post_with_its_token_sends(site, alice):
+    browser = site.pending(alice)
+    site.wait(61)
+    strict = site.browser(csrf=True)
+    strict.cookies = browser.cookies
+    assert strict.post(RESEND).status_code == 403
+    assert strict.post(RESEND, {"csrfmiddlewaretoken": "x" * 64}).status_code == 403
+    assert site.sends() == 1
+    strict.get(PIN)
+    assert strict.post(RESEND, {"csrfmiddlewaretoken": strict.cookies["csrftoken"].value}).status_code == 302
+    assert site.sends() == 2
+
+
+def test_E08_wrong_passwords_cost_no_call(site, alice, mallory):
+    before = len(site.calls)
+    for number in range(50):
+        mallory.give_password(alice, f"guess {number}")
+        mallory.give_password("nobody", "x")
+    assert len(site.calls) == before
+
+
+def test_E09_an_app_that_is_not_linked_costs_a_text_and_is_counted(site, alice):
+    site.configure(METHOD="totp")
+    for _ in range(8):
+        browser = site.pending(alice)
+        assert "is not linked to your number, so we sent a PIN by SMS" in browser.page or texts(site) == 5
+    assert texts(site) == 5
+
+
+def test_E09_an_app_costs_no_text_and_no_send(site, alice):
+    site.configure(METHOD="totp")
+    site.sandbox.attach_device(site.phone(alice))
+    for _ in range(8):
+        browser = site.pending(alice)
+    assert (texts(site), site.sends()) == (0, 8)
+    assert browser.give_pin(site.sandbox.code(site.phone(alice)))["Location"] == HOME
+
+
+def test_E09_a_text_where_texts_are_forbidden_is_no_way_in(site, alice):
+    site.configure(METHOD="totp", ALLOW_SMS=False)
+    browser = site.pending(alice)
+    assert "needs the Verigator app" in browser.page
+    browser.give_pin(site.pin(alice))
+    browser.resend(method="sms")
+    browser.give_pin(site.pin(alice))
+    assert browser.is_nobody()
+    assert site.tries() == 0
+
+
+def test_E11_a_site_whose_budget_is_spent_lets_recovery_codes_in(site, alice, heard):
+    codes = site.codes(alice, site.logged_in(alice))
+    site.configure(LIMITS={"SENDS_PER_SITE_HOUR": 2})
+    others = [site.user(f"user{number}", f"+3725{number}510001") for number in range(4)]
+    browsers = [site.pending(user) for user in others]
+    assert texts(site) == 1 + 1  # hers was the first of this hour's two
+    assert "We cannot send PINs at the moment" in browsers[-1].resend().content.decode()
+    assert "sends/site/hour" in [event["scope"] for name, event in heard if name == "limit_reached"]
+    # Who has confirmed a phone is not kept out by those who have not, nor is who has a code.
+    assert site.pending(alice).give_code(codes[0])["Location"] == HOME
+    assert texts(site, site.phone(alice)) == 2
+
+
+def test_E12_texts_that_nobody_answers_can_be_told_by_country(site, alice, heard):
+    site.logged_in(alice)
+    for number in range(4):
+        site.pending(site.user(f"user{number}", f"+3712{number}000001"))
+
+    def by_country(event):
+        links = [details["user"].verigator for name, details in heard if name == event]
+        return Counter(phone.region(link.phone_number) for link in links)
+
+    assert by_country("code_sent") == {"EE": 1, "LV": 4}
+    assert by_country("verified") == {"EE": 1}
+
+
+def test_E13_a_stranger_s_phone_gets_little_and_no_word_of_ours(site):
+    site.configure(REQUIRED="all")
+    for number in range(8):
+        dave = site.user(f"dave{number}", owes=True, first_name="CLICK http://evil")
+        site.pending(dave).post(ENROL, {"phone": "+37255577777", "text": "CLICK http://evil"})
+    messages = site.sandbox.messages("+37255577777")
+    assert len(messages) == 5
+    assert {message["text"].replace(message["pin"], "") for message in messages} == {"Your Verification PIN code is "}

@@ -1,0 +1,513 @@
+"""The client of Number Verification: what it sends, what it believes, and when it asks the backup host."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import pickle
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+import responses
+from conftest import CERTS, Connection, Server
+
+from django_verigator.client import NumberVerification, Verification, before_request
+from django_verigator.exceptions import (
+    ConnectionFailedError,
+    InternalError,
+    InvalidDataError,
+    InvalidResponseError,
+    NoSuchResourceError,
+    RequestTimeoutError,
+    ResourceForbiddenError,
+    VerigatorError,
+    WrongCredentialsError,
+)
+
+Serve = Callable[..., Server]
+Client = Callable[..., NumberVerification]
+Clock = Callable[..., contextlib.AbstractContextManager[None]]
+CREDENTIAL = "canary-user&a=b", "canary:päss+ %"
+NUMBER, PIN = "+37251234567", "004242"
+SECRETS = ["canary", "004242", "51234567"]
+API2, API3 = "https://api2.messente.com/verify", "https://api3.messente.com/verify"
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """``client(url, **options)`` makes one that trusts the test CA."""
+    made: list[NumberVerification] = []
+
+    def make(url: str = "https://api2.messente.com", **options: Any) -> NumberVerification:
+        trust = {"ca_bundle": str(CERTS / "ca.pem")} if "127.0.0.1" in url else {}
+        made.append(NumberVerification(*CREDENTIAL, url, **{**trust, **options}))
+        return made[-1]
+
+    yield make
+    for api in made:
+        api.close()
+
+
+@pytest.fixture
+def hasty(client: Client) -> Client:
+    def make(url: str, **options: Any) -> NumberVerification:
+        return client(url, **{"connect_timeout": 0.2, "read_timeout": 0.2, "total_timeout": 0.3, **options})
+
+    return make
+
+
+def start(api: NumberVerification) -> object:
+    return api.start(NUMBER)
+
+
+def pin(api: NumberVerification) -> object:
+    return api.pin("abc", PIN)
+
+
+each_call = pytest.mark.parametrize("call", [start, pin])
+
+
+def failure(call: Callable[[NumberVerification], object], api: NumberVerification) -> VerigatorError:
+    with pytest.raises(VerigatorError) as caught:
+        call(api)
+    assert caught.value.__context__ is None
+    return caught.value
+
+
+def says(text: str, status: str = "200 OK") -> Callable[[Connection], None]:
+    def script(connection: Connection) -> None:
+        while connection.request():
+            connection.answer(text.encode(), status)
+
+    return script
+
+
+def hangs(connection: Connection) -> None:
+    connection.request()
+    connection.server.stopped.wait()
+
+
+# --- what goes out ----------------------------------------------------------------------------------------------------
+
+
+def test_start__is_a_form_with_everything_in_the_body(client: Client) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(f"{API2}/start", body="OK 01ab-CD.ef~")
+        assert client().start(NUMBER) == "01ab-CD.ef~"
+        client().start(
+            NUMBER, template="Kood <PIN> & äge", sender="Shop", pin_length=6, max_tries=1, retry_delay=40, validity=300
+        )
+        first, second = (call.request for call in mock.calls)
+    assert first.url == f"{API2}/start"
+    account = {"username": CREDENTIAL[0], "password": CREDENTIAL[1], "to": NUMBER}
+    assert dict(parse_qsl(first.body.decode())) == account
+    assert dict(parse_qsl(second.body.decode())) == {
+        **account,
+        "template": "Kood <PIN> & äge",
+        "from": "Shop",
+        "pin_length": "6",
+        "max_tries": "1",
+        "retry_delay": "40",
+        "validity": "300",
+    }
+    assert first.headers["Content-Type"] == FORM
+    assert first.headers["Accept-Encoding"] == "identity"
+    assert "X-Service-Auth" not in first.headers
+
+
+def test_pin__is_a_form_with_everything_in_the_body(client: Client) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(f"{API2}/pin", body="VERIFIED")
+        verdict = client().pin("a b&c=d", PIN)
+        (call,) = mock.calls
+    assert verdict == Verification(True, None, "sms")
+    assert call.request.url == f"{API2}/pin"
+    account = {"username": CREDENTIAL[0], "password": CREDENTIAL[1]}
+    assert dict(parse_qsl(call.request.body.decode())) == {**account, "verification_id": "a b&c=d", "pin": PIN}
+
+
+def test_query__holds_everything_if_the_service_insists(
+    serve: Serve, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = serve(says("VERIFIED"))
+    assert client(server.url, credentials_in_query=True).pin("abc", PIN)
+    ((head, body),) = server.requests
+    target = head.split(" ")[1]
+    assert body == b""
+    assert "content-length: 0" in head.lower()
+    assert dict(parse_qsl(target.partition("?")[2])) == {
+        "username": CREDENTIAL[0],
+        "password": CREDENTIAL[1],
+        "verification_id": "abc",
+        "pin": PIN,
+    }
+    assert "POST /verify/pin HTTP" in caplog.text  # urllib3's line
+    assert [secret for secret in SECRETS if secret in caplog.text] == []
+
+
+@pytest.mark.parametrize("number", ["", " ", None, 37251234567])
+def test_argument__that_is_no_text_sends_nothing(client: Client, number: Any) -> None:
+    with responses.RequestsMock(), pytest.raises(ValueError, match="must be a str"):
+        client().start(number)
+    for arguments in ((number, PIN), ("abc", number)):
+        with responses.RequestsMock(), pytest.raises(ValueError, match="must be a str"):
+            client().pin(*arguments)
+    with responses.RequestsMock(), pytest.raises(ValueError, match="no valid text") as caught:
+        client().pin("abc", f"{PIN}\ud800")
+    assert PIN not in str(caught.value)
+
+
+def test_before_request__sees_each_call(client: Client) -> None:
+    seen: list[tuple[str, str]] = []
+    before_request.append(lambda method, path: seen.append((method, path)))
+    try:
+        with responses.RequestsMock() as mock:
+            mock.post(f"{API2}/start", body="FAILED 209")
+            mock.post(f"{API3}/start", body="OK x")
+            client().start(NUMBER)
+    finally:
+        before_request.pop()
+    assert seen == [("POST", "/verify/start")] * 2
+
+
+# --- what is believed -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
+def test_line_ends__do_not_count(client: Client, end: str) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(f"{API2}/start", body=f"OK abc{end}")
+        mock.post(f"{API2}/pin", body=f"VERIFIED{end}")
+        assert client().start(NUMBER) == "abc"
+        assert client().pin("abc", PIN)
+
+
+@pytest.mark.parametrize("word", ["INVALID", "EXPIRED", "THROTTLED"])
+def test_verdicts(client: Client, word: str) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(f"{API2}/pin", body=word)
+        verdict = client().pin("abc", PIN)
+    assert not verdict
+    assert (verdict.invalid, verdict.expired, verdict.throttled) == tuple(
+        word == each for each in ("INVALID", "EXPIRED", "THROTTLED")
+    )
+    assert tuple(verdict) == (
+        False,
+        {"invalid": verdict.invalid, "expired": verdict.expired, "throttled": verdict.throttled, "result": word},
+    )
+
+
+ERRORS = [
+    ("ERROR 101", WrongCredentialsError, 401),
+    ("ERROR 102", InvalidDataError, 422),
+    ("ERROR 103", ResourceForbiddenError, 403),
+    ("ERROR 109", InvalidDataError, 422),
+    ("ERROR 110", NoSuchResourceError, 404),
+    ("ERROR 111", InvalidDataError, 422),
+    ("ERROR 209", InternalError, 503),
+    ("FAILED 209", InternalError, 503),
+    ("ERROR 105", InvalidResponseError, 200),
+    ("FAILED 102", InvalidResponseError, 200),
+    ("ERROR", InvalidResponseError, 200),
+    ("ERROR 101 canary", InvalidResponseError, 200),
+    ("error 101", InvalidResponseError, 200),
+]
+
+
+@each_call
+@pytest.mark.parametrize(("text", "kind", "status"), ERRORS)
+def test_errors__have_the_status_that_says_the_same(
+    client: Client, call: Any, text: str, kind: type[VerigatorError], status: int
+) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(f"{API2}/{call.__name__}", body=text)
+        error = failure(call, client(backup_endpoint=""))
+        assert len(mock.calls) == 1
+    assert type(error) is kind
+    assert (error.status, error.sent, error.method, error.path) == (status, True, "POST", f"/verify/{call.__name__}")
+    assert "canary" not in f"{error!s}{error.__dict__}"
+
+
+def test_M01_start__that_is_verified_without_a_pin_is_an_error(client: Client) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(f"{API2}/start", body="VERIFIED")
+        assert type(failure(start, client())) is InvalidResponseError
+
+
+@pytest.mark.parametrize("number", ["a" * 255, "!~%00../", "1"])
+def test_id__is_opaque(client: Client, number: str) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(f"{API2}/start", body=f"OK {number}")
+        assert client().start(NUMBER) == number
+
+
+@each_call
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_M03_redirect__is_not_followed(serve: Serve, client: Client, call: Any, status: int) -> None:
+    evil = serve(says("VERIFIED"))
+
+    def script(connection: Connection) -> None:
+        connection.request()
+        connection.answer(b"VERIFIED", f"{status} Moved", f"Location: {evil.url}/verify/pin\r\n")
+
+    server = serve(script)
+    error = failure(call, client(server.url, backup_endpoint=evil.url))
+    assert type(error) is InvalidResponseError
+    assert (len(server.requests), len(evil.requests)) == (1, 0)
+
+
+# --- the backup -------------------------------------------------------------------------------------------------------
+
+
+@each_call
+@pytest.mark.parametrize("text", ["FAILED 209", "ERROR 209"])
+def test_backup__is_asked_once_after_209(client: Client, call: Any, text: str) -> None:
+    name = call.__name__
+    with responses.RequestsMock() as mock:
+        mock.post(f"{API2}/{name}", body=text)
+        mock.post(f"{API3}/{name}", body={"start": "OK x", "pin": "VERIFIED"}[name])
+        assert call(client())
+        assert [each.request.url for each in mock.calls] == [f"{API2}/{name}", f"{API3}/{name}"]
+        assert mock.calls[0].request.body == mock.calls[1].request.body
+
+
+@each_call
+def test_backup__that_fails_too_is_not_asked_again(client: Client, call: Any) -> None:
+    with responses.RequestsMock() as mock:
+        for host in (API2, API3):
+            mock.post(f"{host}/{call.__name__}", body="FAILED 209")
+        assert failure(call, client()).status == 503
+        assert len(mock.calls) == 2
+
+
+@pytest.mark.parametrize("text", ["ERROR 101", "ERROR 102", "ERROR 110", "INVALID", "EXPIRED", "THROTTLED", "strange"])
+def test_backup__is_not_asked_after_another_answer(serve: Serve, client: Client, text: str) -> None:
+    first, second = serve(says(text)), serve(says("VERIFIED"))
+    api = client(first.url, backup_endpoint=second.url)
+    with contextlib.suppress(VerigatorError):
+        assert not api.pin("abc", PIN)
+    assert (len(first.requests), len(second.requests)) == (1, 0)
+
+
+@each_call
+@pytest.mark.parametrize("status", ["500 No", "502 No", "503 No", "404 No", "429 No"])
+def test_R09_backup__is_not_asked_after_an_http_error(serve: Serve, client: Client, call: Any, status: str) -> None:
+    first, second = serve(says("FAILED 209", status)), serve(says("OK x"))
+    assert failure(call, client(first.url, backup_endpoint=second.url)).sent is True
+    assert (len(first.requests), len(second.requests)) == (1, 0)
+
+
+@each_call
+def test_R06_R07_backup__is_not_asked_after_a_lost_reply(serve: Serve, hasty: Client, call: Any) -> None:
+    second = serve(says("OK x"))
+    for script in (lambda connection: connection.request() and None, hangs):
+        first = serve(script)
+        assert failure(call, hasty(first.url, backup_endpoint=second.url)).sent is True
+        assert len(first.requests) == 1
+    assert second.requests == []
+
+
+def refused_port(serve: Serve) -> str:
+    server = serve(says(""))
+    server.stop()
+    return server.url
+
+
+def test_R01_backup__is_asked_where_nobody_listens(serve: Serve, client: Client) -> None:
+    second = serve(says("OK x"))
+    assert client(refused_port(serve), backup_endpoint=second.url).start(NUMBER) == "x"
+    assert len(second.requests) == 1
+
+
+def test_R01_backup__nobody_listens_at_either(serve: Serve, client: Client) -> None:
+    error = failure(start, client(refused_port(serve), backup_endpoint=refused_port(serve)))
+    assert type(error) is ConnectionFailedError
+    assert error.sent is False
+
+
+def test_backup__that_is_not_there_leaves_what_the_first_host_said(serve: Serve, client: Client) -> None:
+    error = failure(start, client(serve(says("FAILED 209")).url, backup_endpoint=refused_port(serve)))
+    assert (error.status, error.sent) == (503, True)
+
+
+def test_backup__both_share_one_deadline(serve: Serve, client: Client, clock: Clock) -> None:
+    def slow(connection: Connection) -> None:
+        connection.request()
+        if not connection.server.stopped.wait(0.7):
+            connection.answer(b"FAILED 209")
+
+    first, second = serve(slow), serve(hangs)
+    api = client(first.url, backup_endpoint=second.url, read_timeout=5, total_timeout=0.8)
+    with clock(0.8):
+        error = failure(start, api)
+    assert type(error) is RequestTimeoutError
+    assert error.sent is True
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+
+
+def test_within__bounds_both_hosts_together(serve: Serve, client: Client, clock: Clock) -> None:
+    api = client(serve(hangs).url, backup_endpoint=serve(hangs).url)
+    with clock(0.2), api.within(0.2):
+        assert type(failure(start, api)) is RequestTimeoutError
+    with api.within(-1):
+        assert failure(start, api).sent is False
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given", "backup"),
+    [
+        ("https://api2.messente.com", None, "https://api3.messente.com"),
+        ("https://api2.messente.com/", None, "https://api3.messente.com"),
+        ("https://api2.messente.com", "", ""),
+        ("https://api2.messente.com", "https://other.example", "https://other.example"),
+        ("http://127.0.0.1:8750", None, ""),
+        ("https://other.example", None, ""),
+    ],
+)
+def test_backup__is_the_providers_own_for_its_own_host_alone(
+    client: Client, endpoint: str, given: str | None, backup: str
+) -> None:
+    assert client(endpoint, backup_endpoint=given).backup_endpoint == backup
+
+
+# --- under fire -------------------------------------------------------------------------------------------------------
+
+
+@each_call
+@pytest.mark.parametrize("certificate", ["selfsigned.pem", "wronghost.pem", "expired.pem"])
+def test_M08_certificate__refused_and_nothing_sent(
+    serve: Serve, client: Client, call: Any, certificate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTS / certificate))
+    server, backup = serve(says("VERIFIED"), certificate), serve(says("VERIFIED"), certificate)
+    error = failure(call, client(server.url, backup_endpoint=backup.url))
+    assert type(error) is ConnectionFailedError
+    assert error.sent is False
+    assert (server.requests, backup.requests) == ([], [])
+    assert (server.connections, backup.connections) == (1, 1)
+
+
+def test_M08_certificate__good(serve: Serve, client: Client) -> None:
+    server = serve(says("VERIFIED"), "good.pem")
+    assert client(server.url).pin("abc", PIN)
+    assert len(server.requests) == 1
+    assert failure(pin, client(server.url, ca_bundle=None)).sent is False
+
+
+def test_M07_tls_handshake__that_drips(serve: Serve, client: Client, clock: Clock) -> None:
+    def drips(connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.drip(b"\x16\x03\x03\x3e\x80\x02\x00\x3e\x7c\x03\x03" + b"a" * 8)
+
+    first, second = (serve(drips).url.replace("http:", "https:") for _ in range(2))
+    api = client(first, backup_endpoint=second, connect_timeout=5, read_timeout=5, total_timeout=0.3)
+    with clock():
+        error = failure(start, api)
+    assert type(error) is RequestTimeoutError
+    assert error.sent is False
+
+
+@each_call
+def test_M07_headers__that_drip(serve: Serve, hasty: Client, clock: Clock, call: Any) -> None:
+    def script(connection: Connection) -> None:
+        connection.request()
+        connection.drip(b"HTTP/1.1 200 OK\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
+
+    backup = serve(says("OK x"))
+    with clock():
+        error = failure(call, hasty(serve(script).url, backup_endpoint=backup.url))
+    assert type(error) is RequestTimeoutError
+    assert error.sent is True
+    assert backup.requests == []
+
+
+def frames(error: BaseException) -> str:
+    """Every variable of every frame of ours that the exception went through, as a debug page shows them."""
+    return "\n".join(
+        f"{name}={value!r}"
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if "/tests/" not in frame.f_code.co_filename
+        for name, value in frame.f_locals.items()
+    )
+
+
+@pytest.mark.parametrize("in_query", [False, True])
+@pytest.mark.parametrize("text", ["ERROR 101", "strange canary", "FAILED 209"])
+def test_F05_F06_log_and_traceback__show_no_secret(
+    serve: Serve, client: Client, caplog: pytest.LogCaptureFixture, text: str, in_query: bool
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    api = client(serve(says(text)).url, backup_endpoint=serve(says(text)).url, credentials_in_query=in_query)
+    for call in (start, pin):
+        error = failure(call, api)
+        shown = frames(error) + f"{error!r}{error!s}{error.__dict__}" + caplog.text
+        assert "parameters=" in shown
+        assert [secret for secret in SECRETS if secret in shown] == []
+
+
+@pytest.mark.parametrize("in_query", [False, True])
+def test_F06_traceback__of_an_interrupt_in_the_middle(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, in_query: bool
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("django_verigator.client.sockets.LimitedResponse.begin", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        pin(client(serve(hangs).url, credentials_in_query=in_query))
+    shown = frames(caught.value)
+    assert "getresponse" in "".join(frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.value.__traceback__))
+    assert [secret for secret in SECRETS if secret in shown] == []
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("value", ["", " ", None, 5, "a\ud800"])
+def test_credentials__refused_without_an_echo(place: int, value: Any) -> None:
+    pair: list[Any] = ["canary-user", "canary-password"]
+    pair[place] = value
+    with pytest.raises(ValueError, match="username and password") as caught:
+        NumberVerification(*pair)
+    assert "canary" not in frames(caught.value) + str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"endpoint": "http://api2.messente.com"},
+        {"backup_endpoint": "http://api3.messente.com"},
+        {"backup_endpoint": "api3"},
+        {"total_timeout": 0},
+        {"proxies": {"https": "socks5://127.0.0.1"}},
+        {"ca_bundle": "/nowhere"},
+    ],
+)
+def test_L03_options__refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must|cannot"):
+        NumberVerification(*CREDENTIAL, **options)
+
+
+def test_F09_client__shows_and_carries_no_credential(client: Client) -> None:
+    api = client()
+    assert repr(api) == "<NumberVerification endpoint='https://api2.messente.com'>"
+    assert [secret for secret in SECRETS if secret in f"{vars(api)!r}{vars(api._transport)!r}"] == []
+    for carry in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            carry(api)
+
+
+def test_keep_alive__one_connection_for_a_thread(serve: Serve, client: Client) -> None:
+    server = serve(says("VERIFIED"), "good.pem")
+    api = client(server.url)
+    began = time.monotonic()
+    for _ in range(3):
+        api.pin("abc", PIN)
+    assert server.connections == 1
+    assert time.monotonic() - began < 5

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import models
+from django.test import Client
+from django.test.utils import isolate_apps
+
+from django_verigator.backends import breaker, locmem
+
+PASSWORD = "correct horse"
+PHONE = "+37255500067"
+WRONG_PIN = "0000"  # no stand-in sends it
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> None:
+    locmem.reset()
+    breaker.reset()
+    cache.clear()
+
+
+@pytest.fixture
+def alice(db: None, django_capture_on_commit_callbacks: Any, django_user_model: Any) -> Any:
+    """A user with a phone, registered at the provider."""
+    with django_capture_on_commit_callbacks(execute=True):
+        return django_user_model.objects.create_user("alice", password=PASSWORD, phone_number=PHONE)
+
+
+@pytest.fixture
+def carol(db: None, django_user_model: Any) -> Any:
+    """A user without a phone."""
+    return django_user_model.objects.create_user("carol", password=PASSWORD)
+
+
+@pytest.fixture
+def plain_user() -> Any:
+    """A user of the least model that Django allows: no groups, no is_staff, no email_user(). Stored nowhere."""
+    # Here, since this file is a plugin that is read before the apps are.
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+    with isolate_apps("tests.site"):
+
+        class Plain(AbstractBaseUser):
+            contact = models.EmailField(unique=True)
+            USERNAME_FIELD = EMAIL_FIELD = "contact"
+
+            class Meta:
+                app_label = "site"
+
+    return Plain(pk=1, contact="plain@example.com")
+
+
+@pytest.fixture
+def browser() -> Client:
+    return Client(enforce_csrf_checks=False)
+
+
+def give_password(client: Client, username: str = "alice", **extra: Any) -> Any:
+    return client.post("/accounts/login/", {"username": username, "password": PASSWORD, **extra})
+
+
+def sent_pin() -> str:
+    return locmem.outbox[-1].pin
+
+
+@pytest.fixture
+def aalice(transactional_db: None, django_user_model: Any) -> Any:
+    """Alice, for tests that run in an event loop."""
+    return django_user_model.objects.create_user("alice", password=PASSWORD, phone_number=PHONE)
+
+
+# --- what a run did not try -------------------------------------------------------------------------------------------
+
+SERVERS = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
+# What some tests need and the "test" extra does not bring: a module or a program, and what is left out without it.
+OPTIONAL = {
+    "playwright": "browser tests (no Playwright)",
+    "chromium": "browser tests (no chromium on the PATH)",
+    "celery": "registrations on Celery (no Celery)",
+    "django_tasks_db": "registrations in a worker of Django's tasks (no django-tasks-db)",
+    "importlinter": "the layers of imports (no import-linter)",
+    "msgfmt": "the translations (no gettext)",
+}
+
+
+def left_out() -> list[str]:
+    chosen = os.environ.get("VERIGATOR_TEST_DATABASE", "sqlite")
+    missing = [what for name, what in OPTIONAL.items() if not (find_spec(name) or shutil.which(name))]
+    servers = [f"{title} (VERIGATOR_TEST_DATABASE={name})" for name, title in SERVERS.items() if name != chosen]
+    return [*missing, *servers, "the provider's live service (only the sandbox was there to talk to)"]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.section("what this run did not try", sep="-")
+    terminalreporter.line("Left out:")
+    if deselected := len(terminalreporter.stats.get("deselected", [])):
+        terminalreporter.line(f"  {deselected} tests that were deselected")
+    for what in left_out():
+        terminalreporter.line(f"  {what}")

@@ -1,0 +1,385 @@
+"""What every backend has to pass: one suite, whatever the provider and however it is reached.
+
+``BackendContract`` is for all of them; ``LimitsContract`` for those whose provider lets codes expire and counts tries;
+``WireContract`` for those that ask a provider over HTTP; ``NetworkContract`` and ``PatienceContract`` where a real
+network lies in between. A subclass brings a fixture ``rig``: a backend together with a provider to look into.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import Any, ClassVar
+
+import pytest
+
+from django_verigator.backends import BaseBackend, Checked, Recipient, RemoteUser, Started
+from django_verigator.constants import METHOD_SMS, METHOD_TOTP
+from django_verigator.exceptions import (
+    ConnectionFailedError,
+    InternalError,
+    InvalidResponseError,
+    NoSuchResourceError,
+    RequestTimeoutError,
+    ResourceAlreadyExistsError,
+    VerigatorError,
+)
+
+ALICE, BOB = "+37255500067", "+37255500068"
+CANARIES = ("canary-user", "canary-password")
+PIN = "271828182845"  # too long to be in an id by chance
+GRACE = 0.5
+
+
+class Rig(ABC):
+    """A backend, with CANARIES as its credentials, and its provider."""
+
+    backend: BaseBackend
+
+    @abstractmethod
+    def last_pin(self, to: str) -> str:
+        """The PIN in the newest message to this number."""
+
+    @abstractmethod
+    def sendings(self) -> int:
+        """How many messages went out in all."""
+
+
+class LimitsRig(Rig):
+    tries: ClassVar[int] = 5
+
+    @abstractmethod
+    def wait(self, seconds: float) -> None:
+        """Let so much time pass at the provider."""
+
+
+class WireRig(Rig):
+    """Attributes:
+    strange_starts, strange_checks: answers that the provider never gives, as keyword arguments of ``answer``; the
+        latter are no verdict, or contradict themselves.
+    """
+
+    strange_starts: ClassVar[dict[str, dict[str, Any]]] = {}
+    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @abstractmethod
+    def answer(self, **answer: Any) -> None:
+        """Have the provider do nothing and say this to every call: ``status``, ``body``, ``headers``."""
+
+    @abstractmethod
+    def calls(self) -> int:
+        """How many calls have come to the provider."""
+
+
+class NetworkRig(WireRig):
+    @abstractmethod
+    def hurry(self) -> None:
+        """Build the backend anew, with a total time-out of half a second."""
+
+    @abstractmethod
+    def cut(self, **fault: Any) -> None:
+        """Have the network do this to every call: a fault of the sandbox."""
+
+    @abstractmethod
+    def vanish(self) -> None:
+        """Have nobody listen any more."""
+
+
+def wrong(pin: str) -> str:
+    """Another PIN of the same length."""
+    return pin[:-1] + str((int(pin[-1]) + 1) % 10)
+
+
+def recipient(backend: BaseBackend, phone_number: str = ALICE, name: str = "alice") -> Recipient:
+    """As the flows name a user: registered first where the provider keeps records."""
+    return Recipient(backend.register(phone_number, name) if backend.keeps_users else "", phone_number)
+
+
+def is_refused(rig: Rig, to: Recipient, pin: str, reference: str) -> bool:
+    """Whether this is no proof: the verdict says no, or there is none to be had."""
+    try:
+        verdict = rig.backend.check(to, pin, reference)
+    except NoSuchResourceError:
+        return True
+    assert isinstance(verdict, Checked)
+    assert isinstance(verdict.verified, bool)
+    return not verdict.verified
+
+
+class BackendContract:
+    def test_start__sends_one_code_and_says_how(self, rig: Rig) -> None:
+        to = recipient(rig.backend)
+        started = rig.backend.start(to, METHOD_SMS, timeout=5)
+        assert isinstance(started, Started)
+        assert started.method == METHOD_SMS
+        assert isinstance(started.reference, str)
+        assert len(started.reference) <= 255
+        assert rig.sendings() == 1
+        assert rig.last_pin(ALICE).isdigit()
+
+    def test_start__by_a_method_the_user_has_not_got_sends_a_text_and_says_so(self, rig: Rig) -> None:
+        assert set(rig.backend.methods) <= {METHOD_SMS, METHOD_TOTP}
+        assert METHOD_SMS in rig.backend.methods
+        assert rig.backend.start(recipient(rig.backend), METHOD_TOTP).method == METHOD_SMS
+        assert rig.sendings() == 1
+
+    def test_check__right_pin_is_right_once(self, rig: Rig) -> None:
+        to = recipient(rig.backend)
+        started = rig.backend.start(to, METHOD_SMS)
+        pin = rig.last_pin(ALICE)
+        verdict = rig.backend.check(to, pin, started.reference, timeout=5)
+        assert verdict.verified is True
+        assert (verdict.expired, verdict.throttled) == (False, False)
+        assert verdict.method in ("", METHOD_SMS)
+        assert is_refused(rig, to, pin, started.reference)
+
+    def test_check__needs_no_phone_number(self, rig: Rig) -> None:
+        """The flows do not know it any more when the PIN comes: the phone may have changed meanwhile."""
+        to = recipient(rig.backend)
+        started = rig.backend.start(to, METHOD_SMS)
+        assert rig.backend.check(Recipient(to.user_id), rig.last_pin(ALICE), started.reference).verified is True
+
+    @pytest.mark.parametrize("pin", ["wrong", "00000000", "0", "x", "１２３４", "' OR 1=1", "%00", "a" * 300, "-1"])
+    def test_check__wrong_pin_is_wrong_and_the_right_one_still_right(self, rig: Rig, pin: str) -> None:
+        to = recipient(rig.backend)
+        started = rig.backend.start(to, METHOD_SMS)
+        right = rig.last_pin(ALICE)
+        try:
+            assert is_refused(rig, to, wrong(right) if pin == "wrong" else pin, started.reference)
+        except VerigatorError:  # what is no PIN at all may be refused as such
+            assert pin != "wrong"
+        assert rig.backend.check(to, right, started.reference).verified is True
+
+    def test_check__pin_of_another_user_is_wrong(self, rig: Rig) -> None:
+        alice, bob = recipient(rig.backend), recipient(rig.backend, BOB, "bob")
+        references = [rig.backend.start(to, METHOD_SMS).reference for to in (alice, bob)]
+        if rig.last_pin(ALICE) == rig.last_pin(BOB):
+            references[1] = rig.backend.start(bob, METHOD_SMS).reference
+        assert is_refused(rig, alice, rig.last_pin(BOB), references[0])
+        assert rig.backend.check(bob, rig.last_pin(BOB), references[1]).verified is True
+
+    def test_check__what_was_never_started_is_refused(self, rig: Rig) -> None:
+        to = recipient(rig.backend)
+        assert is_refused(rig, to, "1234", "")
+        assert is_refused(rig, to, "1234", "no-such-reference")
+        assert rig.sendings() == 0
+
+    def test_start__again_makes_a_pin_that_counts(self, rig: Rig) -> None:
+        to = recipient(rig.backend)
+        rig.backend.start(to, METHOD_SMS)
+        started = rig.backend.start(to, METHOD_SMS)
+        assert rig.sendings() == 2
+        assert rig.backend.check(to, rig.last_pin(ALICE), started.reference).verified is True
+
+    def test_records__live_from_register_to_unregister(self, rig: Rig) -> None:
+        backend = rig.backend
+        if not backend.keeps_users:
+            for call in (lambda: backend.register(ALICE, "alice"), lambda: backend.unregister("x")):
+                with pytest.raises(NotImplementedError):
+                    call()
+            return
+        user_id = backend.register(ALICE, "alice", timeout=5)
+        assert 0 < len(user_id) <= 128
+        with pytest.raises(ResourceAlreadyExistsError):
+            backend.register(BOB, "alice")
+        assert backend.register(ALICE, "alice-2") != user_id
+        assert backend.exists(user_id, timeout=5) is True
+        assert RemoteUser(user_id, "alice") in list(backend.users())
+        for _ in range(2):
+            backend.unregister(user_id, timeout=5)
+        assert backend.exists(user_id) is False
+        assert [user.id_in_service for user in backend.users()] == ["alice-2"]
+        with pytest.raises(NoSuchResourceError):
+            backend.start(Recipient(user_id, ALICE), METHOD_SMS)
+
+    def test_F09_backend__shows_and_carries_no_credential(self, rig: Rig) -> None:
+        to = recipient(rig.backend)
+        started = rig.backend.start(to, METHOD_SMS)
+        shown = f"{rig.backend!r}{rig.backend!s}{to!r}{started!r}".replace(started.reference, "")
+        assert [secret for secret in (*CANARIES, ALICE, rig.last_pin(ALICE)) if secret in shown] == []
+        for carry in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError):
+                carry(rig.backend)
+
+    def test_threads__share_it(self, rig: Rig) -> None:
+        users = [(recipient(rig.backend, f"+3725550{n:04}", f"user-{n}"), f"+3725550{n:04}") for n in range(8)]
+        verdicts: list[bool] = []
+        errors: list[BaseException] = []
+
+        def log_in(to: Recipient, number: str) -> None:
+            try:
+                for _ in range(3):
+                    reference = rig.backend.start(to, METHOD_SMS, timeout=5).reference
+                    pin = rig.last_pin(number)
+                    verdicts.append(rig.backend.check(to, wrong(pin), reference, timeout=5).verified)
+                    verdicts.append(rig.backend.check(to, pin, reference, timeout=5).verified)
+            except BaseException as error:  # noqa: BLE001 - told by the assertion
+                errors.append(error)
+
+        threads = [threading.Thread(target=log_in, args=user) for user in users]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert sorted(verdicts) == [False] * 24 + [True] * 24
+
+    def test_checks__are_messages_and_empty_here(self, rig: Rig) -> None:
+        assert rig.backend.system_checks() == []
+        assert isinstance(rig.backend.alias, str)
+        assert rig.backend.total_timeout > 0
+        assert isinstance(rig.backend.is_stand_in, bool)
+
+
+class LimitsContract:
+    """For providers whose codes expire after five minutes, and who count wrong tries."""
+
+    def test_check__code_that_expired(self, rig: LimitsRig) -> None:
+        to = recipient(rig.backend)
+        started = rig.backend.start(to, METHOD_SMS)
+        rig.wait(301)
+        assert rig.backend.check(to, rig.last_pin(ALICE), started.reference) == Checked(
+            False, expired=True, method=METHOD_SMS
+        )
+
+    def test_check__too_many_tries(self, rig: LimitsRig) -> None:
+        to = recipient(rig.backend)
+        started = rig.backend.start(to, METHOD_SMS)
+        pin = rig.last_pin(ALICE)
+        verdicts = [rig.backend.check(to, wrong(pin), started.reference) for _ in range(rig.tries)]
+        assert verdicts == [Checked(False, method=METHOD_SMS)] * rig.tries
+        assert rig.backend.check(to, pin, started.reference) == Checked(False, throttled=True, method=METHOD_SMS)
+
+
+def failure(rig: WireRig, call: str) -> VerigatorError:
+    """What "start" or "check" ends in: in time, after one call to the provider at most, and without a secret."""
+    to = recipient_of_before(rig)
+    before = rig.calls()
+    began = time.monotonic()
+    with pytest.raises(VerigatorError) as caught:
+        if call == "start":
+            rig.backend.start(to, METHOD_SMS)
+        else:
+            rig.backend.check(to, PIN, "reference")
+    assert time.monotonic() - began < rig.backend.total_timeout + GRACE
+    assert rig.calls() - before <= 1
+    error = caught.value
+    assert error.__context__ is None
+    shown = f"{error!s}{error!r}{error.__dict__}"
+    assert [secret for secret in (*CANARIES, ALICE, PIN, "canary") if secret in shown] == []
+    return error
+
+
+each_call = pytest.mark.parametrize("call", ["start", "check"])
+
+
+class WireContract:
+    """Nothing but an explicit yes is one, and every failure is a VerigatorError that says whether the provider may have
+    seen the call."""
+
+    @each_call
+    @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 405, 409, 418, 422, 429, 500, 502, 503, 504])
+    def test_M03_M04_status__that_is_no_success(self, rig: WireRig, call: str, status: int) -> None:
+        headers = {"Location": "https://evil.example/"} if status < 400 else {}
+        rig.answer(status=status, body=b'canary {"verified": true} VERIFIED', headers=headers)
+        error = failure(rig, call)
+        assert error.sent is True
+        assert error.status == status
+
+    @each_call
+    @pytest.mark.parametrize(("text", "wait"), [("17", 17), ("315360000", 3600), ("abc", None)])
+    def test_R10_M11_wait__is_taken_over_and_bounded(
+        self, rig: WireRig, call: str, text: str, wait: int | None
+    ) -> None:
+        rig.answer(status=429, headers={"Retry-After": text})
+        assert failure(rig, call).retry_after == wait
+
+    def test_M01_M02_M09_M10_strange_answer_to_a_check__is_never_a_yes(self, rig: WireRig) -> None:
+        to = recipient_of_before(rig)
+        assert len(rig.strange_checks) > 20
+        for name, answer in rig.strange_checks.items():
+            rig.answer(**answer)
+            verdicts: list[bool] = []
+            with suppress(VerigatorError):
+                verdicts.append(rig.backend.check(to, PIN, "reference").verified)
+            assert verdicts in ([], [False]), name
+
+    def test_M01_M02_strange_answer_to_a_start__is_an_invalid_one(self, rig: WireRig) -> None:
+        to = recipient_of_before(rig)
+        assert len(rig.strange_starts) > 15
+        for name, answer in rig.strange_starts.items():
+            rig.answer(**answer)
+            with pytest.raises(InvalidResponseError) as caught:
+                rig.backend.start(to, METHOD_SMS)
+            assert caught.value.sent is True, name
+
+    def test_provider_that_is_back__is_used_again(self, rig: WireRig) -> None:
+        rig.answer(status=503)
+        assert isinstance(failure(rig, "start"), InternalError)
+        rig.answer()
+        to = recipient(rig.backend)
+        started = rig.backend.start(to, METHOD_SMS)
+        assert rig.backend.check(to, rig.last_pin(ALICE), started.reference).verified is True
+
+
+Faults = dict[str, tuple[dict[str, Any], Any]]
+STALLS: Faults = {
+    "silence": ({"fault": "hang"}, RequestTimeoutError),
+    "silence in the middle": ({"fault": "hang", "after_bytes": 20}, RequestTimeoutError),
+    "headers that drip": ({"fault": "drip", "status": 200, "seconds": 0.05, "part": "all"}, RequestTimeoutError),
+    "a body that drips": ({"fault": "drip", "status": 200, "seconds": 0.05, "body": " " * 900}, RequestTimeoutError),
+    "late": ({"fault": "latency", "seconds": 3}, RequestTimeoutError),
+}
+BREAKS: Faults = {
+    "closed": ({"fault": "close"}, ConnectionFailedError),
+    "reset": ({"fault": "reset"}, ConnectionFailedError),
+    "cut short": ({"fault": "body", "status": 200, "body": "x", "content_length": 99}, ConnectionFailedError),
+    # However fast the machine is: cut at the cap, or at the end of the time.
+    "endless": ({"fault": "body", "status": 200, "endless": True}, (InvalidResponseError, RequestTimeoutError)),
+    "too long": ({"fault": "body", "status": 200, "size": 1 << 20}, InvalidResponseError),
+    "compressed": ({"fault": "body", "status": 200, "size": 1 << 20, "gzip": True}, InvalidResponseError),
+}
+
+
+def failure_after_sending(rig: NetworkRig, call: str, fault: dict[str, Any], kind: Any) -> None:
+    rig.hurry()
+    rig.cut(**fault)
+    error = failure(rig, call)
+    assert isinstance(error, kind)
+    assert error.sent is True
+
+
+class NetworkContract:
+    @each_call
+    @pytest.mark.parametrize("name", BREAKS)
+    def test_R06_R07_M06_network_that_breaks_after_sending(self, rig: NetworkRig, call: str, name: str) -> None:
+        failure_after_sending(rig, call, *BREAKS[name])
+
+    @each_call
+    def test_R01_nobody_listens(self, rig: NetworkRig, call: str) -> None:
+        to = recipient_of_before(rig)
+        rig.vanish()
+        with pytest.raises(ConnectionFailedError) as caught:
+            if call == "start":
+                rig.backend.start(to, METHOD_SMS)
+            else:
+                rig.backend.check(to, PIN, "reference")
+        assert caught.value.sent is False
+
+
+class PatienceContract:
+    """The slow ones, each of which takes as long as the time-outs."""
+
+    @each_call
+    @pytest.mark.parametrize("name", STALLS)
+    def test_R04_R05_M07_network_that_stalls_after_sending(self, rig: NetworkRig, call: str, name: str) -> None:
+        failure_after_sending(rig, call, *STALLS[name])
+
+
+def recipient_of_before(rig: Rig) -> Recipient:
+    """Somebody who was registered in better days."""
+    return Recipient("8d0c9c2e-0000-4000-8000-000000000001" if rig.backend.keeps_users else "", ALICE)

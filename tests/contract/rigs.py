@@ -1,0 +1,268 @@
+"""The backends of this package, each with a provider to look into."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from contextlib import ExitStack
+from email.message import Message
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import responses
+
+from django_verigator.backends import BaseBackend, locmem
+from django_verigator.backends.console import ConsoleBackend
+from django_verigator.backends.locmem import LocMemBackend
+from django_verigator.backends.number_verification import NumberVerificationBackend
+from django_verigator.backends.verigator import VerigatorBackend
+from django_verigator.sandbox import Sandbox
+from django_verigator.sandbox.clock import Clock
+from django_verigator.sandbox.desk import Desk
+from django_verigator.sandbox.exchange import Request
+from django_verigator.sandbox.rules import Rules
+from django_verigator.sandbox.store import Store
+
+from .contract import CANARIES, LimitsRig, NetworkRig, Rig, WireRig
+
+CERTS = Path(__file__).parents[1] / "client" / "certs"
+PATIENT = {"connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 8.0}
+HASTY = {"connect_timeout": 0.5, "read_timeout": 0.15, "total_timeout": 0.5}
+
+
+class LocMemRig(Rig):
+    def __init__(self, *, keeps_users: bool = True) -> None:
+        self.backend = LocMemBackend("default", keeps_users=keeps_users)
+
+    def last_pin(self, to: str) -> str:
+        return [message.pin for message in locmem.outbox if message.to == to][-1]
+
+    def sendings(self) -> int:
+        return len(locmem.outbox)
+
+
+class ConsoleRig(LocMemRig):
+    def __init__(self) -> None:
+        self.backend = ConsoleBackend("default")
+
+
+class _Product:
+    """One of Messente's APIs: how its backend is made, and what it never answers."""
+
+    strange_starts: ClassVar[dict[str, dict[str, Any]]]
+    strange_checks: ClassVar[dict[str, dict[str, Any]]]
+
+    def make(self, desk: Desk, **options: Any) -> BaseBackend:
+        raise NotImplementedError
+
+
+def _json(value: object, status: int = 200) -> dict[str, Any]:
+    return {"status": status, "body": value if isinstance(value, str) else json.dumps(value)}
+
+
+CLEAR = {"throttled": False, "expired": False, "invalid": False, "result": "OK"}
+OTHER = "11111111-2222-4333-8444-555555555555"
+YES = '{"method": "sms", "verified": true}'
+NO_JSON = {
+    "html": _json("<html>true</html>"),
+    "empty": _json(""),
+    "true": _json("true"),
+    "a word": _json("VERIFIED"),
+    "list": _json([{"verified": True, "method": "sms"}]),
+    "twice": _json(f"{YES}{YES}"),
+    "byte order mark": _json(f"\ufeff{YES}"),
+    "cut": _json(YES[:-1]),
+    "NaN": _json('{"method": "sms", "verified": true, "x": NaN}'),
+    "deep": _json('{"method": "sms", "verified": true, "x": ' + "[" * 30000 + "}"),
+    "no content": {"status": 204, "body": ""},
+}
+
+
+class Verigator(_Product):
+    service_id = ""
+    strange_starts: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_JSON,
+        "no method": _json({}),
+        "method twice": _json('{"method": "sms", "method": "totp"}'),
+        "method null": _json({"method": None}),
+        "method in capitals": _json({"method": "SMS"}),
+        "unknown method": _json({"method": "voice"}),
+        "another method": _json({"method": "totp"}),
+        "another user": _json({"method": "sms", "user_id": OTHER}),
+        "strange auth_id": _json({"method": "sms", "auth_id": {"a": 1}}),
+        "long auth_id": _json({"method": "sms", "auth_id": "a" * 256}),
+    }
+    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_JSON,
+        **{
+            f"verified is {value!r}": _json({"verified": value})
+            for value in ("true", "false", 1, 0, [True], [False], {}, None, 1.0, "")
+        },
+        "missing": _json({"result": "VERIFIED"}),
+        "key twice": _json('{"verified": false, "verified": true}'),
+        "key twice, the other way": _json('{"verified": true, "verified": false}'),
+        "in capitals": _json({"Verified": True}),
+        "deeper": _json({"status": {"verified": True}}),
+        **{f"status {status}": _json(YES, status) for status in (201, 202, 203, 206)},
+        "another user": _json({"verified": True, "user_id": OTHER}),
+        "another service": _json({"verified": True, "service_id": OTHER}),
+        "unknown method": _json({"verified": True, "method": "voice"}),
+        **{
+            f"but {flag}": _json({"verified": True, "status": {**CLEAR, flag: True}})
+            for flag in ("throttled", "expired", "invalid")
+        },
+        "but a word": _json({"verified": True, "status": {**CLEAR, "result": "INVALID"}}),
+        "status in a strange form": _json({"verified": True, "status": ["INVALID"]}),
+    }
+
+    def make(self, desk: Desk, **options: Any) -> BaseBackend:
+        if not self.service_id:
+            self.service_id = desk.directory.add_service(CANARIES[0], "example.com", "Shop").id
+        account = {"username": CANARIES[0], "password": CANARIES[1], "service_id": self.service_id}
+        return VerigatorBackend("default", **account, **options)
+
+
+def _text(text: str, status: int = 200) -> dict[str, Any]:
+    return {"status": status, "body": text, "content_type": "text/plain"}
+
+
+NO_ANSWER = {
+    "empty": _text(""),
+    "blank": _text(" "),
+    "line end": _text("\n"),
+    "html": _text("<html>VERIFIED</html>"),
+    "json": _text('{"verified": true}'),
+    "ok": _text("OK"),
+    "ok without id": _text("OK "),
+    "unknown error": _text("ERROR 999"),
+    "unknown failure": _text("FAILED 102"),
+    "error without number": _text("ERROR"),
+    "zero byte": _text("VERIFIED\x00"),
+    "byte order mark": _text("\ufeffVERIFIED"),
+    "full width": _text("ＶＥＲＩＦＩＥＤ"),
+    "no content": {"status": 204, "body": ""},
+}
+
+
+class NumberVerification(_Product):
+    strange_starts: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_ANSWER,
+        "VERIFIED, although no cookie was sent": _text("VERIFIED"),
+        **{f"a word of checks, {word}": _text(word) for word in ("INVALID", "EXPIRED", "THROTTLED")},
+        "id with a blank": _text("OK abc def"),
+        "two blanks": _text("OK  abc"),
+        "id of two lines": _text("OK abc\ndef"),
+        "long id": _text("OK " + "a" * 256),
+        "id beyond ASCII": _text("OK abcé"),
+        "in small letters": _text("ok abc"),
+        "created": _text("OK abc", 201),
+        "accepted": _text("OK abc", 202),
+    }
+    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_ANSWER,
+        "an id": _text("OK abc"),
+        "in small letters": _text("verified"),
+        "blank in front": _text(" VERIFIED"),
+        "blank behind": _text("VERIFIED "),
+        "tab behind": _text("VERIFIED\t"),
+        "line in front": _text("\nVERIFIED"),
+        "and more": _text("VERIFIED INVALID"),
+        "and a line": _text("VERIFIED\nINVALID"),
+        "not": _text("NOT VERIFIED"),
+        "quoted": _text('"VERIFIED"'),
+        "OK VERIFIED": _text("OK VERIFIED"),
+        **{f"status {status}": _text("VERIFIED", status) for status in (201, 202, 203, 206)},
+    }
+
+    def make(self, desk: Desk, **options: Any) -> BaseBackend:
+        return NumberVerificationBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
+
+
+class _DeskRig(LimitsRig, WireRig):
+    """A provider made of the sandbox's rules."""
+
+    desk: Desk
+
+    def __init__(self, product: _Product) -> None:
+        self.product = product
+        self.strange_starts, self.strange_checks = product.strange_starts, product.strange_checks  # type: ignore[misc]
+
+    def last_pin(self, to: str) -> str:
+        return self.desk.last_pin(to)
+
+    def sendings(self) -> int:
+        return len(self.desk.messages())
+
+    def wait(self, seconds: float) -> None:
+        self.desk.advance(seconds)
+
+
+class ResponsesRig(_DeskRig):
+    """No network at all: ``responses`` catches each request and hands it to the sandbox's rules."""
+
+    endpoint = "https://provider.example"
+
+    def __init__(self, stack: ExitStack, product: _Product) -> None:
+        super().__init__(product)
+        self._answer: dict[str, Any] = {}
+        store = Store()
+        stack.callback(store.close)
+        self.desk = Desk(store, Clock(time.time), Rules(accounts=dict([CANARIES])))
+        self._mock = stack.enter_context(responses.RequestsMock(assert_all_requests_are_fired=False))
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            self._mock.add_callback(method, re.compile(f"{self.endpoint}/.*"), self._reply)
+        self.backend = product.make(self.desk, endpoint=self.endpoint)
+
+    def _reply(self, request: Any) -> tuple[int, dict[str, str], bytes]:
+        if self._answer:
+            body = self._answer.get("body", b"")
+            body = body.encode() if isinstance(body, str) else body
+            return self._answer.get("status", 200), self._answer.get("headers", {}), body
+        headers = Message()
+        for name, value in request.headers.items():
+            headers[name] = value
+        path, _, query = request.url.removeprefix(self.endpoint).partition("?")
+        asked = Request(request.method, path, query, headers, request.body or b"", ("127.0.0.1", 443), "https")
+        reply = self.desk.answer(asked, self.desk.routes.locate(asked))
+        body = reply.body if isinstance(reply.body, bytes) else b"".join(reply.body)
+        return int(reply.status), {}, body
+
+    def answer(self, **answer: Any) -> None:
+        self._answer = answer
+
+    def calls(self) -> int:
+        return len(self._mock.calls)
+
+
+class SandboxRig(_DeskRig, NetworkRig):
+    """The sandbox on real HTTP, or on TLS with a certificate of the test CA."""
+
+    def __init__(self, stack: ExitStack, product: _Product, *, tls: bool, certificate: str = "good.pem") -> None:
+        super().__init__(product)
+        files = {"certfile": str(CERTS / certificate), "keyfile": str(CERTS / "server.key")} if tls else {}
+        self.desk = self.sandbox = stack.enter_context(Sandbox(username=CANARIES[0], password=CANARIES[1], **files))
+        self._options = {"endpoint": self.sandbox.url, **({"ca_bundle": str(CERTS / "ca.pem")} if tls else {})}
+        assert urlsplit(self.sandbox.url).scheme == ("https" if tls else "http")
+        self.backend = product.make(self.desk, **self._options, **PATIENT)
+
+    def hurry(self) -> None:
+        self.backend = self.product.make(self.desk, **self._options, **HASTY)
+
+    def answer(self, **answer: Any) -> None:
+        self.sandbox.clear_faults()
+        if answer:
+            body = answer.pop("body", "")
+            self.sandbox.add_fault(
+                "status", **{"status": 200, **answer}, body=body.decode() if isinstance(body, bytes) else body
+            )
+
+    def calls(self) -> int:
+        return len(self.sandbox.calls())
+
+    def cut(self, **fault: Any) -> None:
+        self.sandbox.add_fault(**fault)
+
+    def vanish(self) -> None:
+        self.sandbox.stop()

@@ -1,0 +1,134 @@
+"""The login of a site whose provider lies, over TLS: no answer lets anybody in, and none is a 500."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.test import Client
+
+from django_verigator.backends import backends
+from django_verigator.models import Challenge, Counter, VerigatorUser
+from tests.conftest import PASSWORD, PHONE, WRONG_PIN, give_password
+from tests.site.models import User
+
+from .contract import BREAKS, GRACE, STALLS
+from .rigs import NumberVerification, SandboxRig, Verigator
+
+PIN_PAGE = "/accounts/verify/"
+CERTIFICATES = ["selfsigned.pem", "wronghost.pem", "expired.pem"]
+ERRORS: dict[str, dict[str, Any]] = {
+    f"status {status}": {"status": status, "body": '{"verified": true} VERIFIED'}
+    for status in (301, 307, 400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504)
+}
+
+
+@pytest.fixture(params=[Verigator, NumberVerification])
+def rig(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxRig]:
+    with ExitStack() as stack:
+        rig = SandboxRig(stack, request.param(), tls=True)
+        monkeypatch.setitem(backends._built, "default", rig.backend)
+        yield rig
+
+
+@pytest.fixture
+def alice(rig: SandboxRig, alice: User) -> User:
+    """Registered at this provider."""
+    return alice
+
+
+@pytest.fixture
+def db(rig: SandboxRig, db: None) -> None:
+    """The provider is there before the first user is."""
+
+
+def start_over() -> Client:
+    """A browser that nobody holds anything against."""
+    Challenge.objects.all().delete()
+    Counter.objects.all().delete()
+    VerigatorUser.objects.update(consecutive_failures=0, locked_until=None, last_pin="")
+    return Client()
+
+
+class Watch:
+    """No request of ours may outlive the provider's total and the grace."""
+
+    def __init__(self, rig: SandboxRig) -> None:
+        self.most = rig.backend.total_timeout + GRACE
+
+    def post(self, browser: Client, url: str, data: dict[str, str]) -> Any:
+        began = time.monotonic()
+        response = browser.post(url, data)
+        assert time.monotonic() - began < self.most
+        assert response.status_code in (HTTPStatus.OK, HTTPStatus.FOUND)
+        return response
+
+
+def test_control__an_honest_answer_lets_in(rig: SandboxRig, alice: User) -> None:
+    browser = Client()
+    assert give_password(browser)["Location"] == PIN_PAGE
+    assert browser.post(PIN_PAGE, {"pin": rig.last_pin(PHONE)})["Location"] == "/private/"
+    assert browser.session[SESSION_KEY] == str(alice.pk)
+
+
+def test_M01_M02_M03_M04_M09_M10_lie_about_a_pin__lets_nobody_in(rig: SandboxRig, alice: User) -> None:
+    watch, logins = Watch(rig), 0
+    for name, answer in {**rig.strange_checks, **ERRORS}.items():
+        browser = start_over()
+        rig.answer()
+        assert give_password(browser)["Location"] == PIN_PAGE, name
+        pin = rig.last_pin(PHONE)
+        rig.answer(**answer)
+        before = rig.calls()
+        watch.post(browser, PIN_PAGE, {"pin": pin})
+        assert rig.calls() == before + 1, name
+        logins += SESSION_KEY in browser.session
+    assert logins == 0
+
+
+def test_M01_M02_M03_M04_strange_answer_to_a_start__lets_nobody_in(rig: SandboxRig, alice: User) -> None:
+    watch, logins = Watch(rig), 0
+    for answer in {**rig.strange_starts, **ERRORS}.values():
+        browser = start_over()
+        rig.answer(**answer)
+        watch.post(browser, "/accounts/login/", {"username": "alice", "password": PASSWORD})
+        watch.post(browser, PIN_PAGE, {"pin": WRONG_PIN})
+        assert browser.get(PIN_PAGE).status_code in (HTTPStatus.OK, HTTPStatus.FOUND)
+        logins += SESSION_KEY in browser.session
+    assert logins == 0
+
+
+@pytest.mark.parametrize("certificate", CERTIFICATES)
+def test_M08_bad_certificate__lets_nobody_in_and_sees_nothing(
+    rig: SandboxRig, alice: User, monkeypatch: pytest.MonkeyPatch, certificate: str
+) -> None:
+    with ExitStack() as stack:
+        bad = SandboxRig(stack, type(rig.product)(), tls=True, certificate=certificate)
+        monkeypatch.setitem(backends._built, "default", bad.backend)
+        browser = Client()
+        watch = Watch(bad)
+        watch.post(browser, "/accounts/login/", {"username": "alice", "password": PASSWORD})
+        watch.post(browser, PIN_PAGE, {"pin": WRONG_PIN})
+        assert SESSION_KEY not in browser.session
+        assert bad.calls() == 0
+
+
+@pytest.mark.parametrize("fault", ["headers that drip", "compressed"])
+def test_R04_R05_M06_M07_provider_that_stalls__costs_its_deadline_at_most(
+    rig: SandboxRig, alice: User, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    browser = Client()
+    give_password(browser)
+    pin = rig.last_pin(PHONE)
+    rig.hurry()
+    monkeypatch.setitem(backends._built, "default", rig.backend)
+    rig.cut(**{**BREAKS, **STALLS}[fault][0])
+    watch = Watch(rig)
+    watch.post(browser, PIN_PAGE, {"pin": pin})
+    watch.post(start_over(), "/accounts/login/", {"username": "alice", "password": PASSWORD})
+    assert SESSION_KEY not in browser.session

@@ -1,0 +1,112 @@
+"""A database that refuses a transaction: tried once more, then the user is told; never a 500, never two logins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.db import OperationalError, connection
+
+from django_verigator.backends import locmem
+from django_verigator.models import Challenge, Counter
+
+from ..conftest import WRONG_PIN, give_password, sent_pin
+
+PIN_PAGE, RESEND = "/accounts/verify/", "/accounts/verify/resend/"
+pytestmark = pytest.mark.usefixtures("alice")
+
+
+@pytest.fixture
+def alice(transactional_db: None, django_user_model: Any) -> Any:
+    return django_user_model.objects.create_user("alice", password="correct horse", phone_number="+37255500067")
+
+
+class Deadlocks:
+    """Refuses statements that ``matches`` likes, so many times."""
+
+    def __init__(self, times: int, matches: Callable[[str], bool]) -> None:
+        self.times = times
+        self.matches = matches
+        self.refused = 0
+
+    def __call__(self, execute: Any, sql: str, *args: Any) -> Any:
+        if self.refused < self.times and self.matches(sql):
+            self.refused += 1
+            raise OperationalError("deadlock detected")
+        return execute(sql, *args)
+
+
+def consumes(sql: str) -> bool:
+    return sql.startswith("UPDATE") and "challenge" in sql and "consumed_at" in sql.partition("WHERE")[0]
+
+
+def counts(sql: str) -> bool:
+    return sql.startswith("UPDATE") and "_counter" in sql
+
+
+@pytest.mark.parametrize(("times", "goes_in"), [(1, True), (2, False)])
+def test_R28_deadlock_when_the_pin_is_consumed(browser, times, goes_in):
+    give_password(browser)
+    deadlocks = Deadlocks(times, consumes)
+    with connection.execute_wrapper(deadlocks):
+        response = browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert deadlocks.refused == times
+    assert response.status_code == (HTTPStatus.FOUND if goes_in else HTTPStatus.OK)
+    assert (SESSION_KEY in browser.session) is goes_in
+    assert Challenge.objects.filter(outcome=Challenge.Outcome.VERIFIED).count() == goes_in
+
+
+@pytest.mark.parametrize(("times", "is_asked"), [(1, True), (2, False)])
+def test_R28_deadlock_when_a_try_is_reserved__asks_nobody_without_a_reservation(browser, times, is_asked):
+    give_password(browser)
+    with connection.execute_wrapper(Deadlocks(times, counts)):
+        response = browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert response.status_code == (HTTPStatus.FOUND if is_asked else HTTPStatus.OK)
+    assert (SESSION_KEY in browser.session) is is_asked
+    # The try of a transaction that was rolled back is there still.
+    assert Challenge.objects.get().tries == is_asked
+
+
+@pytest.mark.parametrize(("times", "is_sent"), [(1, True), (2, False)])
+def test_R28_deadlock_when_a_send_is_reserved__sends_nothing_without_a_reservation(browser, times, is_sent):
+    give_password(browser)
+    Challenge.objects.update(resend_at=None)
+    sent = len(locmem.outbox)
+    with connection.execute_wrapper(Deadlocks(times, counts)):
+        response = browser.post(RESEND)
+    assert response.status_code == (HTTPStatus.FOUND if is_sent else HTTPStatus.OK)
+    assert len(locmem.outbox) - sent == is_sent
+    # What was sent before is good still, or the new one is.
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_R28_deadlock_at_the_password__leaves_a_login_that_can_be_tried_again(browser, times):
+    with connection.execute_wrapper(Deadlocks(times, lambda sql: sql.startswith("INSERT") and "challenge" in sql)):
+        assert give_password(browser)["Location"] == PIN_PAGE
+    page = browser.get(PIN_PAGE)
+    assert page.status_code == HTTPStatus.OK
+    Challenge.objects.update(resend_at=None)
+    assert browser.post(RESEND)["Location"] == PIN_PAGE
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+
+
+def test_R28_deadlock_when_the_send_is_settled__does_not_forget_the_text_that_went_out(browser):
+    settled = Deadlocks(
+        1, lambda sql: sql.startswith("UPDATE") and "challenge" in sql and "sent_at" in sql.partition("WHERE")[0]
+    )
+    with connection.execute_wrapper(settled):
+        assert give_password(browser)["Location"] == PIN_PAGE
+    assert settled.refused == 1
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+
+
+def test_C13_counters_that_were_pruned_under_a_login__count_again(browser):
+    give_password(browser)
+    Counter.objects.all().delete()
+    for _ in range(5):
+        browser.post(PIN_PAGE, {"pin": WRONG_PIN})
+    assert {row.count for row in Counter.objects.filter(scope__startswith="tries/user")} == {5}

@@ -1,0 +1,39 @@
+"""A few of the kills that ``python -m tests.kills`` makes by the thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from django_verigator.flows import syncing
+from django_verigator.sandbox import Sandbox
+
+from .driver import ACCOUNT, LATENCY, Driver, TroubleError, configuration
+
+SEED = 19
+KILLS = 20
+
+
+@pytest.fixture
+def driver(transactional_db: None, settings: Any) -> Iterator[Driver]:
+    with Sandbox(**ACCOUNT) as sandbox:
+        settings.VERIGATOR = configuration(sandbox)
+        sandbox.add_fault("latency", seconds=LATENCY)
+        with Driver(sandbox, SEED) as driver:
+            yield driver
+
+
+def test_R19_R20_kills__leave_nothing_that_one_sync_does_not_put_right(driver: Driver) -> None:
+    for _ in range(KILLS):
+        driver.kill()
+    assert driver.hit.total() == KILLS
+    assert driver.found["nothing"] < KILLS  # some came in the middle of something
+
+
+def test_R19_sync_that_adopts_nothing__is_found_out(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syncing, "_adopt", lambda batch: None)
+    with pytest.raises(TroubleError):
+        for _ in range(4 * KILLS):
+            driver.kill()

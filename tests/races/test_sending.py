@@ -1,0 +1,98 @@
+"""Parallel wishes for a code cost as many messages as the caps allow."""
+
+from __future__ import annotations
+
+from django_verigator.client import http
+from django_verigator.models import Challenge
+
+from .conftest import (
+    RESEND,
+    copies,
+    give_password,
+    let_the_pause_pass,
+    link_of,
+    logged_in,
+    make_user,
+    phone_number,
+    post_pin,
+)
+from .crowd import crowd
+
+PHONE = phone_number()
+
+
+def test_E10_fifty_parallel_resends_send_one_code(provider):
+    make_user()
+    browser = give_password()
+    let_the_pause_pass()
+    provider.slow_down()
+    provider.sandbox.clear_calls()
+
+    responses = crowd(lambda each: each.post(RESEND), copies(browser, 50))
+
+    assert provider.sends == 1
+    assert {response.status_code for response in responses} <= {200, 302}
+    post_pin(browser, provider.pin(PHONE))
+    assert len(logged_in()) == 1
+
+
+def test_E10_a_second_click_while_the_first_is_under_way_sends_nothing(provider):
+    make_user()
+    browser = give_password()
+    let_the_pause_pass()
+    provider.sandbox.clear_calls()
+    second = copies(browser, 1)[0]
+    answers = []
+
+    def click_again(method: str, path: str) -> None:
+        if not answers:
+            answers.append("under way")
+            answers[0] = second.post(RESEND).content.decode()
+
+    http.before_request.append(click_again)
+    try:
+        browser.post(RESEND)
+    finally:
+        http.before_request.remove(click_again)
+
+    assert "A PIN was sent a moment ago." in answers[0]
+    assert provider.sends == 1
+
+
+def test_E02_fifty_parallel_password_steps_of_one_user_stop_at_the_cap(provider):
+    make_user()
+    provider.slow_down()
+
+    crowd(lambda _: give_password(), range(50))
+
+    assert provider.sends == 5
+    assert Challenge.objects.filter(consumed_at=None, superseded_at=None, sent_at__isnull=False).count() == 1
+    assert logged_in() == []
+
+
+def test_E03_twenty_accounts_with_one_number_share_its_cap(provider):
+    numbers = [PHONE, "003725550" + PHONE[-4:], f"+372 555 0{PHONE[-4:]}", f"+372-5550{PHONE[-4:]}"]
+    names = [f"user{number}" for number in range(20)]
+    for number, name in enumerate(names):
+        make_user(name, numbers[number % len(numbers)])
+    provider.slow_down()
+
+    crowd(give_password, names)
+
+    assert {message["to"] for message in provider.sandbox.messages()} == {PHONE}
+    assert provider.sends == 5
+    assert logged_in() == []
+
+
+def test_login__twenty_users_at_once_each_get_their_code_and_go_in(provider):
+    users = [make_user(f"user{number}", phone_number(number)) for number in range(20)]
+    provider.slow_down()
+
+    def log_in(user) -> int:
+        browser = give_password(user.get_username())
+        return post_pin(browser, provider.pin(user.phone_number)).status_code
+
+    assert crowd(log_in, users) == [302] * 20
+    assert provider.sends == provider.tries == 20
+    assert sorted(logged_in()) == sorted(str(user.pk) for user in users)
+    assert all(link_of(user).confirmed_at for user in users)

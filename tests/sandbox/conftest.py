@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from django_verigator.sandbox import Sandbox
+
+from .caller import PASSWORD, USERNAME, Shop
+
+
+@pytest.fixture
+def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
+    """Start sandboxes with options of the test's own; all of them end with the test."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> Sandbox:
+            return stack.enter_context(Sandbox(**{"username": USERNAME, "password": PASSWORD, **options}))
+
+        yield start
+
+
+@pytest.fixture
+def sandbox(start_sandbox: Callable[..., Sandbox]) -> Sandbox:
+    return start_sandbox()
+
+
+@pytest.fixture
+def shop(sandbox: Sandbox) -> Shop:
+    return Shop(sandbox)

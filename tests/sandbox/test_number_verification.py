@@ -1,0 +1,291 @@
+"""The sandbox as Messente's Number Verification API: what goes in, what comes out, in which order it is checked."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from django_verigator.sandbox import Sandbox
+
+from .caller import PASSWORD, PHONE, USERNAME, Answer, ask
+from .test_authentication import wrong
+
+CREDENTIALS = {"username": USERNAME, "password": PASSWORD}
+FORM = "application/x-www-form-urlencoded"
+
+
+class Caller:
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+
+    def send(self, path: str, **values: str) -> str:
+        body = urlencode({**CREDENTIALS, **values}).encode()
+        return said(ask(self.sandbox.url, "POST", path, headers={"Content-Type": FORM}, raw=body))
+
+    def start(self, **values: str) -> str:
+        return self.send("/verify/start/", **{"to": PHONE, **values})
+
+    def started(self, **values: str) -> str:
+        """The id of a verification that has begun."""
+        answer = self.start(**values)
+        match = re.fullmatch(r"OK (\S+)", answer)
+        assert match, answer
+        return match[1]
+
+    def pin(self, number: str, pin: str, **values: str) -> str:
+        return self.send("/verify/pin/", verification_id=number, pin=pin, **values)
+
+
+def said(answer: Answer) -> str:
+    assert (answer.status, answer.headers["Content-Type"]) == (HTTPStatus.OK, "text/plain")
+    return answer.body.decode()
+
+
+@pytest.fixture
+def caller(sandbox: Sandbox) -> Caller:
+    return Caller(sandbox)
+
+
+def test_start__sends_one_message_and_answers_its_id_without_a_line_end(caller: Caller, sandbox: Sandbox) -> None:
+    assert re.fullmatch(r"OK [0-9a-f]{32}\Z", caller.start())
+
+    (message,) = sandbox.messages()
+    assert re.fullmatch("[0-9]{4}", message["pin"])
+    assert message["text"] == f"Your Verification PIN code is {message['pin']}"
+    assert message["to"] == PHONE
+
+
+def test_pin__is_right_once(caller: Caller, sandbox: Sandbox) -> None:
+    number = caller.started()
+    pin = sandbox.last_pin(PHONE)
+
+    assert caller.pin(number, wrong(pin)) == "INVALID"
+    assert caller.pin(number, pin) == "VERIFIED"
+    assert caller.pin(number, pin) == "ERROR 110"
+    assert [call["verified"] for call in sandbox.calls(operation="verify.pin")] == [False, True, None]
+
+
+def test_pin__is_throttled_after_five_wrong_ones_even_if_it_is_right(caller: Caller, sandbox: Sandbox) -> None:
+    number = caller.started()
+    pin = sandbox.last_pin(PHONE)
+
+    assert [caller.pin(number, wrong(pin)) for _ in range(5)] == ["INVALID"] * 5
+    assert caller.pin(number, pin) == "THROTTLED"
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [({}, 300), ({"validity": "60"}, 60), ({"validity": "1800"}, 1800)])
+def test_pin__expires(caller: Caller, sandbox: Sandbox, asked: dict[str, str], seconds: int) -> None:
+    pins = {}
+    for name in ("early", "late"):
+        number = caller.started(**asked)
+        pins[name] = number, sandbox.last_pin(PHONE)
+    sandbox.advance(seconds - 2)
+    assert caller.pin(*pins["early"]) == "VERIFIED"
+    sandbox.advance(3)
+    assert caller.pin(*pins["late"]) == "EXPIRED"
+
+
+def test_two_verifications_of_one_phone__do_not_know_each_other(caller: Caller, sandbox: Sandbox) -> None:
+    first, first_pin = caller.started(pin_length="12"), sandbox.last_pin(PHONE)
+    second, second_pin = caller.started(pin_length="12"), sandbox.last_pin(PHONE)
+
+    assert caller.pin(second, first_pin) == "INVALID"
+    assert caller.pin(first, first_pin) == "VERIFIED"
+    assert caller.pin(second, second_pin) == "VERIFIED"
+
+
+def test_resending__is_the_servers_job(caller: Caller, sandbox: Sandbox) -> None:
+    number = caller.started(max_tries="3", retry_delay="40")
+
+    counts = []
+    for seconds in (0, 39, 2, 40, 200):
+        sandbox.advance(seconds)
+        counts.append(len(sandbox.messages(PHONE)))
+
+    assert counts == [1, 1, 2, 3, 3]
+    assert len({message["pin"] for message in sandbox.messages()}) == 1
+    assert caller.pin(number, sandbox.last_pin(PHONE)) == "VERIFIED"
+
+
+def test_resending__ends_with_the_right_pin_or_the_pins_life(caller: Caller, sandbox: Sandbox) -> None:
+    number = caller.started()
+    caller.pin(number, sandbox.last_pin(PHONE))
+    caller.started(retry_delay="100", validity="99")
+
+    sandbox.advance(3600)
+
+    assert len(sandbox.messages()) == 2
+
+
+def test_resending__happens_twice_in_all_after_30_seconds_if_nothing_is_said(caller: Caller, sandbox: Sandbox) -> None:
+    caller.started()
+    sandbox.advance(200)
+    assert len(sandbox.messages()) == 2
+
+
+def test_pins__have_the_length_asked_for_and_are_never_zeros(caller: Caller, sandbox: Sandbox) -> None:
+    for length in ("4", "16"):
+        caller.started(pin_length=length, template="Code <PIN>, or <PIN>")
+        pin = sandbox.last_pin(PHONE)
+        assert len(pin) == int(length)
+        assert set(pin) != {"0"}
+        assert sandbox.messages()[-1]["text"] == f"Code {pin}, or {pin}"
+
+
+@pytest.mark.parametrize(
+    ("values", "answer"),
+    [
+        ({"password": "wrong"}, "ERROR 101"),
+        ({"password": "wrong", "to": "", "template": "x"}, "ERROR 101"),
+        ({"username": ""}, "ERROR 101"),
+        ({"to": ""}, "ERROR 102"),
+        ({"to": "abc"}, "ERROR 102"),
+        ({"to": "", "template": "no place"}, "ERROR 102"),
+        ({"pin_length": "3"}, "ERROR 102"),
+        ({"pin_length": "17"}, "ERROR 102"),
+        ({"pin_length": "٤"}, "ERROR 102"),
+        ({"max_tries": "0"}, "ERROR 102"),
+        ({"retry_delay": "soon"}, "ERROR 102"),
+        ({"validity": "1801"}, "ERROR 102"),
+        ({"template": "x" * 256}, "ERROR 102"),
+        ({"template": "Your <pin>"}, "ERROR 109"),
+        ({"template": "Your code", "from": "Nobody"}, "ERROR 109"),
+        ({"from": "Nobody"}, "ERROR 111"),
+    ],
+)
+def test_start__names_its_errors_and_sends_nothing(
+    start_sandbox: Callable[..., Sandbox], values: dict[str, str], answer: str
+) -> None:
+    sandbox = start_sandbox(senders=["Shop"])
+    assert Caller(sandbox).start(**{"from": "Shop", **values}) == answer
+    assert sandbox.messages() == []
+
+
+def test_pin__names_its_errors(caller: Caller) -> None:
+    number = caller.started()
+
+    assert caller.pin(number, "1234", password="wrong") == "ERROR 101"
+    assert caller.pin("", "1234") == "ERROR 102"
+    assert caller.pin(number, "") == "ERROR 102"
+    assert caller.pin("unknown", "1234") == "ERROR 110"
+
+
+def test_pin__of_another_account_is_unknown(start_sandbox: Callable[..., Sandbox]) -> None:
+    sandbox = start_sandbox(accounts={"other": "secret"})
+    caller = Caller(sandbox)
+    number = caller.started()
+
+    assert caller.pin(number, sandbox.last_pin(PHONE), username="other", password="secret") == "ERROR 110"
+
+
+def test_cookie__of_a_right_pin_lets_in_without_one(caller: Caller, sandbox: Sandbox) -> None:
+    number = caller.started()
+    caller.pin(number, sandbox.last_pin(PHONE), cookie="browser", ip="192.0.2.1")
+    before = len(sandbox.messages())
+
+    assert caller.start(cookie="browser") == "VERIFIED"
+    assert caller.start(cookie="browser", ip="192.0.2.1") == "VERIFIED"
+    assert len(sandbox.messages()) == before
+    for other in ({"cookie": "another"}, {"cookie": "browser", "ip": "198.51.100.1"}, {}):
+        assert caller.start(**other).startswith("OK ")
+    assert caller.start(cookie="browser", to="+3725555556").startswith("OK ")
+
+
+# What each of Messente's clients puts on the wire: its method, its path, and where the parameters are.
+
+FORMS: dict[str, Callable[[dict[str, str]], dict[str, Any]]] = {
+    "generated: POST, query, empty body": lambda values: {"method": "POST", "query": values},
+    "messente-python: GET": lambda values: {"method": "GET", "query": values},
+    "java-sdk: POST, form and query": lambda values: {"method": "POST", "query": values, "form": values},
+    "java-sdk with GET": lambda values: {"method": "GET", "query": values},
+    "form alone": lambda values: {"method": "POST", "form": values},
+}
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("to", [PHONE, PHONE[1:]])
+def test_client_forms__all_go_through(
+    sandbox: Sandbox, form: Callable[[dict[str, str]], dict[str, Any]], slash: str, to: str
+) -> None:
+    def call(path: str, values: dict[str, str]) -> str:
+        sent = form({**CREDENTIALS, **values})
+        query = f"?{urlencode(sent['query'])}" if "query" in sent else ""
+        body = urlencode(sent["form"]).encode() if "form" in sent else b""
+        headers = {"Content-Type": FORM, "X-Service-Auth": ""} if body else {"X-Service-Auth": ""}
+        return said(ask(sandbox.url, sent["method"], path + slash + query, headers=headers, raw=body))
+
+    optional = {"template": "", "pin_length": "", "from": "", "max_tries": "", "cookie": "", "browser": "x/1.0"}
+    answer = call("/verify/start", {"to": to, **optional})
+    number = answer.removeprefix("OK ")
+    assert number != answer
+    # messente-python sends an empty "to" along with the PIN.
+    assert call("/verify/pin", {"to": "", "verification_id": number, "pin": sandbox.last_pin(PHONE)}) == "VERIFIED"
+
+
+def test_other_methods__are_refused(sandbox: Sandbox) -> None:
+    query = urlencode({**CREDENTIALS, "to": PHONE})
+    for method in ("PUT", "DELETE", "HEAD"):
+        answer = ask(sandbox.url, method, f"/verify/start?{query}")
+        assert (answer.status, answer.headers["Allow"]) == (HTTPStatus.METHOD_NOT_ALLOWED, "GET, POST, OPTIONS")
+    assert ask(sandbox.url, "OPTIONS", "/verify/start").status == HTTPStatus.OK
+    assert sandbox.messages() == []
+
+
+def test_call_log__has_neither_credentials_nor_pin(caller: Caller, sandbox: Sandbox) -> None:
+    number = caller.started()
+    pin = sandbox.last_pin(PHONE)
+    query = urlencode({**CREDENTIALS, "verification_id": number, "pin": pin})
+    ask(sandbox.url, "GET", f"/verify/pin?{query}")
+
+    calls = sandbox.calls()
+
+    assert [call["operation"] for call in calls] == ["verify.start", "verify.pin"]
+    assert [call["path"] for call in calls] == ["/verify/start/", "/verify/pin"]
+    logged = str([{**call, "id": 0, "time": "", "duration": 0} for call in calls])
+    assert not [secret for secret in (PASSWORD, pin, number, PHONE[1:]) if secret in logged]
+
+
+def test_faults__strike_these_calls_too(caller: Caller, sandbox: Sandbox) -> None:
+    sandbox.add_fault("status", status=200, body="FAILED 209", content_type="text/plain", operation="verify.start")
+
+    assert caller.start() == "FAILED 209"
+    assert sandbox.messages() == []
+    assert caller.pin("unknown", "1234") == "ERROR 110"
+
+
+def test_path_prefix__serves_it_too(start_sandbox: Callable[..., Sandbox]) -> None:
+    sandbox = start_sandbox(path_prefix="/messente")
+    assert Caller(sandbox).send("/messente/verify/start", to=PHONE).startswith("OK ")
+
+
+def test_file_of_the_version_before__is_taken_over(start_sandbox: Callable[..., Sandbox], tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite3"
+    start_sandbox(db=str(path)).stop()
+    connection = sqlite3.connect(path)
+    connection.executescript("DROP TABLE number_session; DROP TABLE trusted_cookie; PRAGMA user_version = 1;")
+    connection.close()
+
+    for _ in range(2):
+        sandbox = start_sandbox(db=str(path))
+        assert Caller(sandbox).start().startswith("OK ")
+        sandbox.stop()
+
+
+def test_reset__forgets_verifications_and_cookies(caller: Caller, sandbox: Sandbox) -> None:
+    number = caller.started()
+    pin = sandbox.last_pin(PHONE)
+    caller.pin(number, pin, cookie="browser")
+    waiting = caller.started()
+
+    sandbox.reset()
+
+    assert caller.pin(waiting, "1234") == "ERROR 110"
+    assert caller.start(cookie="browser").startswith("OK ")

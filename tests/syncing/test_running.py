@@ -1,0 +1,201 @@
+"""One run at a time; what it shows of itself; what the command prints."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from threading import Event
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from django_verigator.exceptions import InternalError
+from django_verigator.flows import runs, syncing
+from django_verigator.flows.registration import Outcome
+from django_verigator.management.commands import verigator_sync
+from django_verigator.models import SyncRun, VerigatorUser
+
+from .conftest import failing
+
+
+def test_R34_second_run__stops_with_a_message_and_a_code_of_its_own(db, capsys):
+    held = runs.start(dict)
+    with pytest.raises(CommandError, match="Another run is under way since") as caught:
+        call_command("verigator_sync", "--json")
+    assert caught.value.returncode == verigator_sync.ALREADY_RUNNING == 3
+    assert json.loads(capsys.readouterr().out)["outcome"] == "already_running"
+    held.finish(SyncRun.Outcome.COMPLETE)
+    call_command("verigator_sync", verbosity=0)
+
+
+@pytest.mark.parametrize(("use_tz", "zone"), [(True, " UTC"), (False, "")])
+def test_second_run__says_in_which_time_the_first_began(db, settings, use_tz, zone):
+    settings.USE_TZ = use_tz
+    runs.start(dict)
+    row = SyncRun.objects.get()
+    with pytest.raises(CommandError) as caught:
+        call_command("verigator_sync")
+    assert f"since {row.started_at:%Y-%m-%d %H:%M:%S}{zone} (" in str(caught.value)
+    assert f"free at {row.lease_until:%H:%M:%S}{zone}." in str(caught.value)
+
+
+def test_R34_place_of_a_killed_run__is_free_when_its_lease_has_run_out(db):
+    runs.start(dict)
+    SyncRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert syncing.sync_all().is_complete
+    assert list(SyncRun.objects.order_by("pk").values_list("outcome", "slot")) == [("killed", None), ("complete", None)]
+
+
+def test_R33_lease_of_a_run__outlasts_those_of_its_registrations():
+    assert runs.LEASE_SECONDS >= syncing.registration.LEASE_SECONDS + 2 * runs.BEAT_SECONDS
+
+
+def test_R34_run_that_lost_its_place__stops_and_leaves_the_other_s_row_alone(db):
+    slept = runs.start(dict)
+    SyncRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    other = runs.start(dict)
+    slept.beat(5, force=True)
+    assert slept.stop.is_set()
+    slept.finish(SyncRun.Outcome.COMPLETE)
+    assert list(SyncRun.objects.order_by("pk").values_list("outcome", "done")) == [("killed", 0), ("running", 0)]
+    other.beat(7, force=True)
+    assert SyncRun.objects.get(slot=runs.SLOT).done == 7
+
+
+def test_run__shows_where_it_is_and_what_came_out(make_users, monkeypatch, provider):
+    make_users(20)
+    monkeypatch.setattr(runs, "BEAT_SECONDS", 0)
+    seen = []
+
+    def look(progress):
+        row = SyncRun.objects.get()
+        seen.append((row.phase, progress.done, row.total))
+
+    assert syncing.sync_all(look, workers=1).is_complete
+    assert [phase for phase, done, total in seen if done == 0] == ["links", "compare", "lost", "register", "delete"]
+    assert ("register", 20, 20) in seen
+    row = SyncRun.objects.get()
+    assert (row.outcome, row.error, row.slot) == ("complete", "", None)
+    assert row.counts["registered"] == 20
+    assert row.started_at <= row.finished_at
+
+
+def test_rows_of_old_runs__do_not_pile_up(db, monkeypatch):
+    monkeypatch.setattr(runs, "KEPT", 3)
+    for _ in range(6):
+        syncing.sync_all(due_only=True)
+    assert SyncRun.objects.count() <= 3
+
+
+def test_R33_run_that_is_told_to_stop__finishes_what_is_under_way_and_leaves_the_rest_due(
+    make_users, provider, monkeypatch
+):
+    make_users(50)
+    stop, real = Event(), provider.register
+
+    def stop_at_the_fifth(phone_number, id_in_service, **kwargs):
+        if phone_number.endswith("04"):
+            stop.set()
+        return real(phone_number, id_in_service)
+
+    monkeypatch.setattr(provider, "register", stop_at_the_fifth)
+    report = syncing.sync_all(workers=1, stop=stop)
+    assert (report.counts[Outcome.REGISTERED], report.stopped, report.is_complete) == (5, True, False)
+    rest = VerigatorUser.objects.filter(state="pending", leased_until=None, attempts=0)
+    assert rest.count() == 45
+    assert SyncRun.objects.get().outcome == "stopped"
+    assert syncing.sync_all().counts[Outcome.REGISTERED] == 45
+
+
+def test_json__is_all_that_stands_on_stdout(make_users, capsys, provider, monkeypatch):
+    make_users(4)
+    real = provider.register
+
+    def fail_one(phone_number, id_in_service, **kwargs):
+        return failing(InternalError())() if phone_number.endswith("2") else real(phone_number, id_in_service)
+
+    monkeypatch.setattr(provider, "register", fail_one)
+    with pytest.raises(CommandError):
+        call_command("verigator_sync", "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["outcome"] == "left"
+    assert (report["counts"]["registered"], report["counts"]["failed"]) == (3, 1)
+    assert report["failures"] == [{"username": "u2", "error": "provider_error"}]
+    assert "+372" not in json.dumps(report)
+
+
+def test_json__of_a_dry_run(make_users, capsys):
+    make_users(2)
+    with pytest.raises(CommandError):
+        call_command("verigator_sync", "--json", "--dry-run")
+    assert json.loads(capsys.readouterr().out)["dry_run"]["missing_links"] == 2
+
+
+def test_progress__is_a_line_now_and_then_where_there_is_no_terminal(make_users, capsys, monkeypatch):
+    make_users(30)
+    monkeypatch.setattr(verigator_sync, "PLAIN_SECONDS", 0)
+    call_command("verigator_sync", "--workers", "2")
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("registering: 30 of 30, ") for line in lines)
+    assert not any("\r" in line for line in lines)
+
+
+def test_progress__is_a_moving_line_on_a_terminal(make_users, capsys, monkeypatch):
+    make_users(30)
+    monkeypatch.setattr("django.core.management.base.OutputWrapper.isatty", lambda self: True)
+    monkeypatch.setattr(verigator_sync, "TERMINAL_SECONDS", 0)
+    call_command("verigator_sync", "--no-color")
+    assert f"\r[{'#' * verigator_sync.WIDTH}] registering: 30 of 30, " in capsys.readouterr().err
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+class Dispatcher:
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def __call__(self, link_pk: int) -> None:
+        raise AssertionError("one by one")
+
+    def batch(self, link_pks: list[int]) -> None:
+        self.batches.append(link_pks)
+
+
+dispatcher = Dispatcher()
+
+
+def test_enqueue__hands_batches_to_the_dispatcher_and_calls_nobody(make_users, settings, monkeypatch, capsys, records):
+    settings.VERIGATOR = {**settings.VERIGATOR, "DISPATCHER": "tests.syncing.test_running.dispatcher"}
+    monkeypatch.setattr(syncing, "BATCH", 4)
+    dispatcher.batches.clear()
+    make_users(10)
+    with pytest.raises(CommandError) as caught:
+        call_command("verigator_sync", "--enqueue")
+    assert caught.value.returncode == 1
+    assert "handed to the task queue: 10" in capsys.readouterr().out
+    assert [len(batch) for batch in dispatcher.batches] == [4, 4, 2]
+    assert records() == {}
+
+    for batch in dispatcher.batches:
+        syncing.register_batch(batch)
+    first = records()
+    assert len(first) == 10
+    # Delivered once more, it does nothing.
+    syncing.register_batch(dispatcher.batches[0])
+    assert records() == first
+    call_command("verigator_sync", "--enqueue", verbosity=0)
+
+
+def test_enqueue__needs_a_dispatcher_that_takes_batches(db):
+    with pytest.raises(CommandError, match="takes no batches"):
+        call_command("verigator_sync", "--enqueue")
+
+
+def test_batch__keeps_to_the_back_off(make_users, provider, monkeypatch):
+    make_users(3)
+    syncing.make_missing_links()
+    VerigatorUser.objects.update(next_attempt_at=timezone.now() + timedelta(hours=1))
+    monkeypatch.setattr(provider, "register", failing(AssertionError("called")))
+    syncing.register_batch(list(VerigatorUser.objects.values_list("pk", flat=True)))

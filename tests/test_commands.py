@@ -1,0 +1,201 @@
+"""The management commands, against the sandbox where they talk to a provider."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from django_verigator.client import Api
+from django_verigator.flows import registration
+from django_verigator.models import VerigatorUser
+from django_verigator.sandbox import Sandbox
+from tests.site.models import User
+
+from .conftest import PHONE
+
+BACKEND = "django_verigator.backends.verigator.VerigatorBackend"
+
+
+@pytest.fixture
+def sandbox():
+    with Sandbox(username="api", password="se:cret") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def service(sandbox, settings):
+    """The site's service at the sandbox, in the settings."""
+    options = {"username": "api", "password": "se:cret", "endpoint": sandbox.url, "total_timeout": 2.0}
+    service = Api("api", "se:cret", sandbox.url).services.create("example.com", "Example")
+    options["service_id"] = service.id
+    settings.VERIGATOR = {
+        **settings.VERIGATOR,
+        "BACKENDS": {"default": {"BACKEND": BACKEND, "OPTIONS": options}},
+    }
+    return service
+
+
+def test_verigator_service__creates_one_and_says_what_to_set(sandbox, settings, capsys):
+    options = {"username": "api", "password": "se:cret", "endpoint": sandbox.url}
+    settings.VERIGATOR = {"BACKENDS": {"default": {"BACKEND": BACKEND, "OPTIONS": options}}, "STAND_IN": True}
+    call_command("verigator_service", "example.com", "Example")
+    printed = capsys.readouterr().out
+    service_id = printed.split('["service_id"] = "')[1].split('"')[0]
+    assert Api("api", "se:cret", sandbox.url).services.get(service_id).name == "Example"
+    assert "se:cret" not in printed
+    with pytest.raises(CommandError, match="has a service"):
+        call_command("verigator_service", "example.com", "Example")
+
+
+def test_verigator_service__says_what_is_wrong(sandbox, settings):
+    options = {"username": "api", "password": "wrong-one", "endpoint": sandbox.url}
+    settings.VERIGATOR = {"BACKENDS": {"default": {"BACKEND": BACKEND, "OPTIONS": options}}, "STAND_IN": True}
+    with pytest.raises(CommandError, match="HTTP 401") as caught:
+        call_command("verigator_service", "example.com", "Example")
+    assert "wrong-one" not in str(caught.value)
+    with pytest.raises(CommandError, match="no entry"):
+        call_command("verigator_service", "example.com", "Example", backend="other")
+    del options["password"]
+    settings.VERIGATOR = {"BACKENDS": {"default": {"BACKEND": BACKEND, "OPTIONS": options}}, "STAND_IN": True}
+    with pytest.raises(CommandError, match='Set "username" and "password"'):
+        call_command("verigator_service", "example.com", "Example")
+
+
+def test_verigator_sync__registers_deletes_and_reports(service, sandbox, db, capsys):
+    User.objects.bulk_create([User(username=f"u{n}", phone_number=f"+3725550001{n}") for n in range(3)])
+    User.objects.bulk_create([User(username="nophone"), User(username="junk", phone_number="call me")])
+    call_command("verigator_sync")
+    printed = capsys.readouterr().out
+    assert "registered: 3" in printed
+    assert "without a phone: 1" in printed
+    assert "number refused: 1" in printed
+    users = Api("api", "se:cret", sandbox.url).users.get_all(service.id)
+    stored = dict(VerigatorUser.objects.exclude(verigator_id=None).values_list("verigator_id", "id_in_service"))
+    assert {user.id: user.username for user in users} == stored
+
+    User.objects.get(username="u0").delete()
+    call_command("verigator_sync")
+    assert "deleted at the provider: 1" in capsys.readouterr().out
+    assert len(Api("api", "se:cret", sandbox.url).users.get_all(service.id)) == 2
+
+
+def test_verigator_sync__dry_run_writes_nothing(service, sandbox, db, capsys):
+    User.objects.bulk_create([User(username="u", phone_number=PHONE)])
+    Api("api", "se:cret", sandbox.url).users.create(service.id, PHONE, "a-stranger")
+    before = len(sandbox.calls())
+    with pytest.raises(CommandError, match="Something is left to do") as caught:
+        call_command("verigator_sync", dry_run=True)
+    assert caught.value.returncode == 1
+    printed = capsys.readouterr().out
+    assert "users without a link: 1" in printed
+    assert "known to the provider, unknown here: 1" in printed
+    assert not VerigatorUser.objects.exists()
+    assert {call["method"] for call in sandbox.calls()[before:]} == {"GET"}
+
+
+def test_verigator_sync__dry_run_counts_the_numbers_that_a_run_would_take_over(alice, carol, capsys):
+    call_command("verigator_sync", dry_run=True)
+    User.objects.create_user("bob", phone_number="5550 0067")
+    for name, number in (("alice", "+37255500011"), ("carol", "+37255500012"), ("bob", "+37255500013")):
+        User.objects.filter(username=name).update(phone_number=number)
+    capsys.readouterr()
+    with pytest.raises(CommandError, match="Something is left to do"):
+        call_command("verigator_sync", dry_run=True)
+    assert "numbers of the site not taken over yet: 3" in capsys.readouterr().out
+    with pytest.raises(CommandError):
+        call_command("verigator_sync", dry_run=True, as_json=True)
+    assert json.loads(capsys.readouterr().out)["dry_run"]["not_taken_over"] == 3
+    call_command("verigator_sync")
+    assert "registered: 3" in capsys.readouterr().out
+    call_command("verigator_sync", dry_run=True)
+
+
+def test_verigator_sync__counts_refused_numbers_and_does_not_call_that_order(alice, capsys):
+    call_command("verigator_sync")
+    assert "Everything is in order." in capsys.readouterr().out
+    User.objects.create_user("bob", phone_number="5550 0067")
+    for due in (False, True):
+        call_command("verigator_sync", due=due)
+        printed = capsys.readouterr().out
+        assert "number refused: 1" in printed
+        assert "Everything is in order." not in printed
+        assert "mended where the site keeps them" in printed
+    call_command("verigator_sync", as_json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert (report["outcome"], report["counts"]["refused"], report["counts"]["failed"]) == ("complete", 1, 0)
+
+
+def test_verigator_sync__counts_a_number_once_that_is_refused_in_this_run(service, sandbox, db, capsys):
+    User.objects.bulk_create([User(username="u", phone_number=PHONE)])
+    sandbox.add_fault("status", status=422, operation="users.create")
+    with pytest.raises(CommandError, match="Something is left to do"):
+        call_command("verigator_sync")
+    assert "number refused: 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [{}, {"dry_run": True}, {"due": True}])
+def test_verigator_sync__with_wrong_credentials_says_what_to_mend(service, sandbox, settings, db, options):
+    User.objects.bulk_create([User(username="u", phone_number=PHONE)])
+    backend = settings.VERIGATOR["BACKENDS"]["default"]
+    mistyped = {**backend, "OPTIONS": {**backend["OPTIONS"], "password": "mistyped"}}
+    settings.VERIGATOR = {**settings.VERIGATOR, "BACKENDS": {"default": mistyped}}
+    with pytest.raises(CommandError, match='mend "username" and "password"') as caught:
+        call_command("verigator_sync", **options)
+    assert "run this again" not in str(caught.value)
+    assert "mistyped" not in str(caught.value)
+    assert caught.value.returncode == 1
+
+
+def test_verigator_sync__names_failures_and_exits_with_1(service, sandbox, db, capsys):
+    User.objects.bulk_create([User(username=f"u{n}", phone_number=f"+3725550001{n}") for n in range(3)])
+    sandbox.add_fault("status", status=500, operation="users.create", times=1)
+    with pytest.raises(CommandError) as caught:
+        call_command("verigator_sync")
+    assert caught.value.returncode == 1
+    captured = capsys.readouterr()
+    assert "registered: 2" in captured.out
+    assert "(provider_error)" in captured.err
+    call_command("verigator_sync")
+    assert "registered: 1" in capsys.readouterr().out
+
+
+def test_verigator_sync__with_the_provider_down_loses_nothing(service, sandbox, db, capsys):
+    User.objects.bulk_create([User(username="u", phone_number=PHONE)])
+    sandbox.stop()
+    with pytest.raises(CommandError):
+        call_command("verigator_sync")
+    assert "could not be read: connection" in capsys.readouterr().err
+    assert VerigatorUser.objects.get().state == "pending"
+
+
+@pytest.mark.parametrize("before", ["no link", "no phone", "national number", "another number"])
+def test_verigator_status__says_that_the_next_login_takes_the_site_s_number_over(db, before, capsys):
+    number = {"national number": "5550 0067", "another number": "+37255500011"}.get(before, "")
+    user = User.objects.create_user("bob", phone_number=number)
+    User.objects.update(phone_number=PHONE)
+    if before == "no link":
+        VerigatorUser.objects.all().delete()
+    stored = list(VerigatorUser.objects.values())
+    call_command("verigator_status", "bob")
+    printed = capsys.readouterr().out
+    assert "bob: owes the second step" in printed
+    assert "number on the site, taken over at the next login: ••• 67" in printed
+    assert PHONE not in printed
+    assert list(VerigatorUser.objects.values()) == stored
+    registration.ensure_link(User.objects.get(pk=user.pk))
+    call_command("verigator_status", "bob")
+    assert "taken over" not in capsys.readouterr().out
+
+
+def test_verigator_status__counts_and_shows_one_user(alice, capsys):
+    call_command("verigator_status")
+    assert "registered: 1" in capsys.readouterr().out
+    call_command("verigator_status", "alice")
+    printed = capsys.readouterr().out
+    assert "alice: owes the second step" in printed
+    assert "phone: ••• 67" in printed
+    assert PHONE not in printed
+    with pytest.raises(CommandError, match='no user "nobody"'):
+        call_command("verigator_status", "nobody")

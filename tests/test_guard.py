@@ -1,0 +1,306 @@
+"""Every other way in ends at the PIN page; the guard costs nothing where nobody asks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.tokens import default_token_generator
+from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
+from django.test import AsyncClient, Client, RequestFactory
+from django.utils import timezone
+from django.utils.encoding import force_bytes
+from django.utils.http import urlsafe_base64_encode
+
+import django_verigator
+from django_verigator.backends import locmem
+from django_verigator.decorators import verified_required
+from django_verigator.flows.gate import MARK
+from django_verigator.models import Challenge, VerigatorUser, new_epoch
+from django_verigator.testing import login_verified
+
+from .conftest import PASSWORD, give_password, sent_pin
+
+OURS = "django_verigator.middleware.VerigatorMiddleware"
+PIN_PAGE = "/accounts/verify/"
+
+
+def finish(client: Client) -> str:
+    """Ask for a PIN on the PIN page, type it, and return where that leads."""
+    assert "Send me a PIN" in client.get(PIN_PAGE).content.decode()
+    assert client.post("/accounts/verify/resend/")["Location"] == PIN_PAGE
+    return client.post(PIN_PAGE, {"pin": sent_pin()})["Location"]
+
+
+def is_nobody(client: Client) -> bool:
+    return SESSION_KEY not in client.session and client.get("/whoami/").content.decode() == "user=None verified=False"
+
+
+def test_A03_admin_login__is_caught_and_sends_nothing(alice, browser):
+    alice.is_staff = alice.is_superuser = True
+    alice.save()
+    response = browser.post(
+        "/admin/login/?next=/admin/", {"username": "alice", "password": PASSWORD, "next": "/admin/"}
+    )
+    assert response["Location"] == PIN_PAGE
+    assert is_nobody(browser)
+    assert locmem.outbox == []
+    assert finish(browser) == "/admin/"
+    assert browser.get("/admin/").status_code == HTTPStatus.OK
+
+
+def test_A10_plain_login_view__is_caught(alice, browser):
+    response = browser.post("/plain/login/?next=/cart/", {"username": "alice", "password": PASSWORD})
+    assert response["Location"] == PIN_PAGE
+    assert is_nobody(browser)
+    assert finish(browser) == "/cart/"
+
+
+def test_A05_password_reset_that_logs_in__is_caught(alice, browser, settings):
+    settings.ROOT_URLCONF = "tests.site.urls_reset"
+    uid = urlsafe_base64_encode(force_bytes(alice.pk))
+    start = browser.get(f"/reset/{uid}/{default_token_generator.make_token(alice)}/")
+    response = browser.post(start["Location"], {"new_password1": "n3w horse!", "new_password2": "n3w horse!"})
+    assert response["Location"] == PIN_PAGE
+    assert is_nobody(browser)
+
+
+def test_A07_magic_link__is_caught(alice, browser):
+    response = browser.get("/magic/alice/")
+    assert response["Location"] == PIN_PAGE
+    assert is_nobody(browser)
+
+
+def test_A08_remote_user__is_caught(alice, browser, settings):
+    middleware = list(settings.MIDDLEWARE)
+    middleware.insert(middleware.index(OURS), "django.contrib.auth.middleware.RemoteUserMiddleware")
+    settings.MIDDLEWARE = middleware
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.RemoteUserBackend"]
+    response = browser.get("/private/", REMOTE_USER="alice")
+    assert response["Location"] == PIN_PAGE
+    assert finish(browser) == "/private/"
+    assert browser.get("/private/", REMOTE_USER="alice").content.decode() == f"private of {alice.pk}"
+
+
+def test_A08_login_in_a_middleware_behind_ours__is_seen_before_the_view_runs(alice, browser, settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.site.middleware.LogAliceIn"]
+    response = browser.get("/whoami/")
+    assert response["Location"] == PIN_PAGE
+    assert SESSION_KEY not in browser.session
+
+
+@pytest.mark.parametrize("url", ["/private/", "/verified/", "/averified/", "/aprivate/", "/whoami/"])
+def test_A20_older_session__meets_the_pin_page_when_it_is_first_asked_for(alice, browser, url):
+    browser.force_login(alice)
+    response = browser.get(url)
+    assert response["Location"] == PIN_PAGE
+    assert SESSION_KEY not in browser.session
+    assert finish(browser) == url
+    assert str(alice.pk) in browser.get(url).content.decode()
+
+
+@pytest.mark.parametrize("url", ["/averified/", "/aprivate/", "/private/"])
+def test_A20_older_session__is_caught_under_asgi_too(aalice, url):
+    client = AsyncClient()
+    client.force_login(aalice)
+    response = async_to_sync(client.get)(url)
+    assert response["Location"] == PIN_PAGE
+    assert SESSION_KEY not in client.session
+
+
+def test_verified_session__passes_under_asgi(aalice):
+    client = AsyncClient()
+    login_verified(client, aalice)
+    assert async_to_sync(client.get)("/averified/").content.decode() == f"verified {aalice.pk} True"
+    assert async_to_sync(client.get)("/arecent/").content.decode() == "recent"
+
+
+def test_public_page__asks_nothing_of_an_older_session(alice, browser, django_assert_num_queries):
+    browser.force_login(alice)
+    with django_assert_num_queries(0):
+        response = browser.get("/public/")
+    assert response.content == b"public"
+    assert "Cookie" not in response.get("Vary", "")
+
+
+def test_page_that_only_uses_the_session__keeps_the_cart_through_both_steps(alice, browser):
+    browser.get("/cart/")
+    anonymous_key = browser.session.session_key
+    give_password(browser)
+    assert browser.session.session_key != anonymous_key
+    browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert browser.get("/cart/").content == b"2"
+
+
+def test_A11_second_user_in_the_same_session__inherits_nothing(alice, carol, browser):
+    browser.force_login(carol)
+    browser.get("/cart/")
+    give_password(browser)
+    assert is_nobody(browser)
+    assert "cart" not in browser.session
+
+
+def test_G01_session_key__changes_at_both_steps(alice, browser):
+    browser.get("/cart/")
+    keys = [browser.session.session_key]
+    give_password(browser)
+    keys.append(browser.session.session_key)
+    browser.post(PIN_PAGE, {"pin": sent_pin()})
+    keys.append(browser.session.session_key)
+    assert len(set(keys)) == 3
+
+
+def test_G05_logout_while_pending__ends_the_pending_login(alice, browser):
+    give_password(browser)
+    browser.post("/plain/logout/")
+    response = browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert response["Location"] == "/accounts/login/"
+    assert SESSION_KEY not in browser.session
+
+
+def test_G05_logout__takes_the_proof_along(alice, browser):
+    login_verified(browser, alice)
+    browser.post("/plain/logout/")
+    assert MARK not in browser.session
+    browser.force_login(alice)
+    assert browser.get("/private/")["Location"] == PIN_PAGE
+
+
+def test_A21_trust_that_ended__ends_the_session(alice, browser):
+    login_verified(browser, alice)
+    VerigatorUser.objects.update(epoch=new_epoch(), phone_number="", state="no_phone", verigator_id=None)
+    cache.clear()  # or a minute later
+    response = browser.get("/private/")
+    assert response["Location"] == "/accounts/login/?next=/private/"
+    assert SESSION_KEY not in browser.session
+
+
+def test_trust_that_ended__reaches_a_session_within_a_minute_although_the_cache_is_another_process_s(
+    alice, browser, settings, monkeypatch
+):
+    login_verified(browser, alice)
+    browser.get("/private/")
+    VerigatorUser.objects.update(epoch=new_epoch())
+    assert browser.get("/private/").status_code == HTTPStatus.OK
+    import time
+
+    later = time.time() + 61
+    monkeypatch.setattr("django.core.cache.backends.locmem.time.time", lambda: later)
+    assert browser.get("/private/").status_code == HTTPStatus.FOUND
+
+
+def test_cache_that_fails__lets_nobody_in_and_breaks_nothing(alice, browser, settings):
+    settings.CACHES = {"default": {"BACKEND": "tests.site.caches.BrokenCache"}}
+    give_password(browser)
+    browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert browser.get("/private/").status_code == HTTPStatus.OK
+    other = Client()
+    other.force_login(alice)
+    assert other.get("/private/")["Location"] == PIN_PAGE
+
+
+def test_login_required_middleware__lets_the_pages_of_the_second_step_through(alice, browser, settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    assert browser.get("/accounts/login/").status_code == HTTPStatus.OK
+    give_password(browser)
+    assert browser.get(PIN_PAGE).status_code == HTTPStatus.OK
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+    assert browser.get("/private/").status_code == HTTPStatus.OK
+
+
+def test_is_verified__in_code_and_in_templates(alice, carol, browser):
+    assert browser.get("/in-template/").content == b"False"
+    login_verified(browser, alice)
+    assert browser.get("/in-template/").content == b"True"
+    assert browser.get("/whoami/").content.decode() == f"user={alice.pk} verified=True"
+    other = Client()
+    other.force_login(carol)
+    assert other.get("/in-template/").content == b"False"
+
+
+def test_is_verified__is_false_without_the_middleware():
+    assert django_verigator.is_verified(RequestFactory().get("/")) is False
+
+
+def test_verified_required__without_the_middleware_is_a_configuration_error(alice):
+    request = RequestFactory().get("/")
+    request.user = alice
+    with pytest.raises(ImproperlyConfigured, match="VerigatorMiddleware is missing"):
+        verified_required(lambda request: None)(request)
+
+
+def test_verified_required__sends_anonymous_users_to_the_login_page(db, browser):
+    assert browser.get("/verified/")["Location"] == "/accounts/login/?next=/verified/"
+    assert browser.get("/recent/")["Location"] == "/accounts/login/?next=/recent/"
+
+
+@pytest.mark.parametrize("url", ["/recent/", "/arecent/"])
+def test_max_age__asks_again_when_the_proof_is_too_old(alice, browser, url):
+    login_verified(browser, alice)
+    assert browser.get(url).status_code == HTTPStatus.OK
+    session = browser.session
+    session[MARK] = {**session[MARK], "at": session[MARK]["at"] - 301}
+    session.save()
+    assert browser.get("/private/").status_code == HTTPStatus.OK
+    assert browser.get(url)["Location"] == PIN_PAGE
+    assert browser.get("/private/").status_code == HTTPStatus.OK, "still logged in while the proof is asked for"
+    key = browser.session.session_key
+    assert finish(browser) == url
+    assert browser.session.session_key != key
+    assert browser.get(url).status_code == HTTPStatus.OK
+
+
+def test_max_age__a_posted_form_is_not_posted_again(alice, browser):
+    login_verified(browser, alice)
+    session = browser.session
+    session[MARK] = {**session[MARK], "at": 0}
+    session.save()
+    assert browser.post("/recent/", {}, headers={"referer": "http://testserver/cart/"})["Location"] == PIN_PAGE
+    assert finish(browser) == "http://testserver/cart/"
+
+
+def test_max_age__step_up_of_a_session_that_has_ended_logs_nobody_in(alice, browser):
+    login_verified(browser, alice)
+    session = browser.session
+    session[MARK] = {**session[MARK], "at": 0}
+    session.save()
+    browser.get("/recent/")
+    browser.post("/accounts/verify/resend/")
+    del browser.cookies["sessionid"]
+    response = browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert response["Location"] == "/accounts/login/"
+    assert SESSION_KEY not in browser.session
+
+
+def test_max_age__has_a_user_without_a_phone_enrol_one(carol, browser):
+    browser.force_login(carol)
+    response = browser.get("/recent/")
+    assert response["Location"] == "/accounts/enrol/?next=%2Frecent%2F"
+    page = browser.post(response["Location"], {"phone": "+372 5550 0099", "password": "no", "next": "/recent/"})
+    assert "The password is not right." in page.content.decode()
+    assert locmem.outbox == []
+    response = browser.post("/accounts/enrol/", {"phone": "+372 5550 0099", "password": PASSWORD, "next": "/recent/"})
+    assert response["Location"] == PIN_PAGE
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/recent/"
+    assert browser.get("/recent/").status_code == HTTPStatus.OK
+    carol.refresh_from_db()
+    assert carol.verigator.phone_number == "+37255500099"
+    assert carol.verigator.confirmed_at is not None
+
+
+def test_max_age__always_reads_the_row(alice, browser):
+    login_verified(browser, alice)
+    assert browser.get("/recent/").status_code == HTTPStatus.OK
+    VerigatorUser.objects.update(epoch=new_epoch())
+    assert browser.get("/recent/").status_code == HTTPStatus.FOUND
+
+
+def test_G04_pending_login__ends_after_its_time(alice, browser):
+    give_password(browser)
+    Challenge.objects.update(started_at=timezone.now() - timedelta(seconds=601))
+    assert browser.get(PIN_PAGE)["Location"] == "/accounts/login/"
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/accounts/login/"

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from django_verigator import phone
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["+37255500067", " +372 5550 0067 ", "00372 5550-0067", "+372 (5550) 00.67", "+372\u00a05550\u00a00067"],
+)
+def test_normalise__gives_one_form(text):
+    assert phone.normalise(text) == "+37255500067"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "55500067", "+", "+0", "+37255500067x1", "+372 55500067, +372 55500068", "+٣٧٢٥٥٥٠٠٠٦٧", "\n+37255500067",
+     "+3725550006712345", None, 37255500067, "+" + "3" * 100],
+)  # fmt: skip
+def test_normalise__refuses_without_repeating_the_input(text):
+    with pytest.raises(phone.InvalidPhoneError) as caught:
+        phone.normalise(text)
+    assert "5550" not in str(caught.value)
+
+
+def test_mask__shows_two_digits():
+    assert phone.mask("+37255500067") == "••• 67"
+    assert phone.mask("") == ""

@@ -1,0 +1,216 @@
+"""Who owes the second step, and how a first phone comes in."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.test import Client
+from django.utils import timezone
+
+from django_verigator.backends import backends, locmem
+from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
+from django_verigator.flows import policy
+from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser
+
+from .conftest import PASSWORD, PHONE, give_password, sent_pin
+
+PIN_PAGE = "/accounts/verify/"
+ENROL = "/accounts/enrol/"
+NUMBER = "+37255500099"
+
+
+def owes(client: Client, username: str) -> bool:
+    give_password(client, username)
+    return SESSION_KEY not in client.session
+
+
+def is_called_alice(user) -> bool:
+    return user.username == "alice"
+
+
+@pytest.mark.parametrize(
+    ("required", "alice_owes", "carol_owes"),
+    [
+        ("enrolled", True, False),
+        ("staff", False, True),
+        ("all", True, True),
+        ("none", False, False),
+        (is_called_alice, True, False),
+        ("tests.test_policy_and_enrolment.is_called_alice", True, False),
+        (lambda user: 1 / 0, True, True),
+    ],
+)
+def test_REQUIRED__says_who_owes(alice, carol, settings, required, alice_owes, carol_owes):
+    carol.is_staff = True
+    carol.save()
+    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": required}
+    assert owes(Client(), "alice") is alice_owes
+    assert owes(Client(), "carol") is carol_owes
+
+
+def test_user_model_without_flags_and_groups__breaks_no_login_and_keeps_the_door_shut(plain_user, settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "staff"}
+    assert policy.owes_second_step(plain_user, None) is True
+    plain_user.is_staff = False
+    assert policy.owes_second_step(plain_user, None) is False
+    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all", "EXEMPT_GROUPS": ["kiosks"]}
+    assert policy.owes_second_step(plain_user, None) is True
+
+
+def test_refused_number_that_nobody_confirmed__is_no_phone(alice, browser):
+    VerigatorUser.objects.update(state="failed", registered_at=None)
+    assert not owes(browser, "alice")
+    VerigatorUser.objects.update(confirmed_at=timezone.now())
+    assert owes(Client(), "alice")
+
+
+@pytest.fixture
+def everybody(settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all"}
+
+
+def test_A17_user_who_owes_and_has_no_phone__enrols_one_first(everybody, carol, browser):
+    give_password(browser, "carol", next="/verified/")
+    assert browser.get(PIN_PAGE)["Location"] == ENROL
+    assert browser.get("/private/").status_code == HTTPStatus.FOUND
+    page = browser.get(ENROL).content.decode()
+    assert 'name="password"' not in page, "it was given a moment ago"
+    assert browser.post(ENROL, {"phone": "+372 5550 0099"})["Location"] == PIN_PAGE
+    assert locmem.outbox[-1].to == NUMBER
+    assert not VerigatorUser.objects.get(user=carol).phone_number, "it counts when its PIN comes back"
+    assert "ending in <b>99</b>" in browser.get(PIN_PAGE).content.decode()
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/verified/"
+    assert browser.get("/verified/").status_code == HTTPStatus.OK
+    link = VerigatorUser.objects.get(user=carol)
+    assert (link.phone_number, link.state) == (NUMBER, "registered")
+    assert link.confirmed_at is not None
+    assert not PhoneChange.objects.exists()
+    assert not RemoteDeletion.objects.exists()
+    # The next login goes to that phone.
+    assert owes(Client(), "carol")
+    assert locmem.outbox[-1].to == NUMBER
+
+
+def test_enrolment__can_be_corrected_before_its_pin(everybody, carol, browser):
+    give_password(browser, "carol")
+    browser.post(ENROL, {"phone": "+37255500011"})
+    wrong_number = sent_pin()
+    assert "Use another number" in browser.get(PIN_PAGE).content.decode()
+    browser.post(ENROL, {"phone": NUMBER})
+    browser.post(PIN_PAGE, {"pin": sent_pin()})
+    link = VerigatorUser.objects.get(user=carol)
+    assert link.phone_number == NUMBER
+    assert RemoteDeletion.objects.count() == 1, "the record of the wrong number goes"
+    assert wrong_number
+
+
+def test_enrolment__resend_goes_to_the_same_new_number(everybody, carol, browser):
+    give_password(browser, "carol")
+    browser.post(ENROL, {"phone": NUMBER})
+    Challenge.objects.update(resend_at=timezone.now())
+    assert browser.post("/accounts/verify/resend/")["Location"] == PIN_PAGE
+    assert [message.to for message in locmem.outbox] == [NUMBER, NUMBER]
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+
+
+def test_A14_user_who_has_a_phone__cannot_enrol_another_one(alice, browser):
+    give_password(browser)
+    assert browser.get(ENROL)["Location"] == PIN_PAGE
+    assert browser.post(ENROL, {"phone": NUMBER})["Location"] == PIN_PAGE
+    assert [message.to for message in locmem.outbox] == [PHONE]
+
+
+def test_A17_enrolment_of_a_login_that_was_caught__asks_for_the_password(everybody, carol, browser):
+    browser.get("/magic/carol/")
+    assert browser.get(PIN_PAGE)["Location"] == ENROL
+    assert 'name="password"' in browser.get(ENROL).content.decode()
+    for password in ("", "wrong"):
+        assert browser.post(ENROL, {"phone": NUMBER, "password": password}).status_code == HTTPStatus.OK
+    assert locmem.outbox == []
+    assert browser.post(ENROL, {"phone": NUMBER, "password": PASSWORD})["Location"] == PIN_PAGE
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/magic/carol/"
+
+
+def test_enrolment_of_a_user_without_a_password__asks_for_none(everybody, carol, browser):
+    carol.set_unusable_password()
+    carol.save()
+    browser.get("/magic/carol/")
+    assert browser.post(ENROL, {"phone": NUMBER})["Location"] == PIN_PAGE
+
+
+def test_enrolment__needs_a_login(db, browser):
+    assert browser.get(ENROL)["Location"] == "/accounts/login/"
+    assert browser.post(ENROL, {"phone": NUMBER})["Location"] == "/accounts/login/"
+
+
+@pytest.mark.parametrize(
+    "phone",
+    ["", "55500099", "+0123456789", "+372 555", "+3725550009912345678", "+372 5550 ext 5", "+372\t55500099",
+     "+372'\"><svg>", "+３７２５５５０００９９", "x" * 100_000],
+)  # fmt: skip
+def test_H03_what_is_no_phone_number__is_refused_without_a_call(everybody, carol, browser, phone):
+    give_password(browser, "carol")
+    page = browser.post(ENROL, {"phone": phone})
+    assert page.status_code == HTTPStatus.OK
+    assert "vg-error" in page.content.decode()
+    assert locmem.outbox == []
+    assert not PhoneChange.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (InvalidDataError(status=422), "No PIN can be sent to this number."),
+        (RequestTimeoutError(), "We cannot send or check PINs at the moment."),
+    ],
+)
+def test_enrolment_the_provider_refuses__is_a_field_error_and_can_be_tried_again(
+    everybody, carol, browser, monkeypatch, error, text
+):
+    def fail(*args, **kwargs):
+        raise error
+
+    give_password(browser, "carol")
+    with monkeypatch.context() as patch:
+        patch.setattr(backends.default, "register", fail)
+        assert text in browser.post(ENROL, {"phone": NUMBER}).content.decode()
+    assert browser.post(ENROL, {"phone": NUMBER})["Location"] == PIN_PAGE
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+
+
+def test_enrolment_proposal__ends_after_an_hour(everybody, carol, browser):
+    give_password(browser, "carol")
+    browser.post(ENROL, {"phone": NUMBER})
+    PhoneChange.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert SESSION_KEY not in browser.session
+    assert not VerigatorUser.objects.get(user=carol).phone_number
+
+
+def test_F11_J04_number_of_somebody_else__is_taken_without_a_word_and_changes_nothing_there(
+    everybody, alice, carol, browser
+):
+    give_password(browser, "carol")
+    assert browser.post(ENROL, {"phone": PHONE})["Location"] == PIN_PAGE
+    assert VerigatorUser.objects.get(user=alice).phone_number == PHONE
+    browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert VerigatorUser.objects.get(user=carol).phone_number == PHONE
+    assert owes(Client(), "alice")
+
+
+def test_deleted_user__takes_a_phone_on_its_way_along(everybody, carol, browser):
+    give_password(browser, "carol")
+    browser.post(ENROL, {"phone": NUMBER})
+    record = PhoneChange.objects.get().verigator_id
+    carol.delete()
+    assert record in [row.verigator_id for row in RemoteDeletion.objects.all()]
+
+
+def test_next_with_a_nul__is_dropped_where_a_phone_is_enrolled(carol, browser):
+    browser.force_login(carol)
+    page = browser.get("/accounts/enrol/?next=/a%00b")
+    assert page.status_code == HTTPStatus.OK
+    assert page.context["next"] == ""
