@@ -21,6 +21,7 @@ from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.client import Api
 from django_verigator.models import VerigatorUser
 from django_verigator.sandbox import Sandbox
+from tests.deadlines import Stopwatch
 
 from .oracle import Oracle, Person, session_of
 
@@ -221,9 +222,9 @@ class Browser(Client):
     def request(self, **request: Any) -> Any:
         what = f"{request.get('REQUEST_METHOD', 'GET')} {str(request.get('PATH_INFO', ''))[:100]}"
         posted, self._posted = self._posted, None
-        began = time.monotonic()
-        response = super().request(**request)
-        self.site.oracle.answered(self, what, posted, response, time.monotonic() - began)
+        with Stopwatch() as watch:
+            response = super().request(**request)
+        self.site.oracle.answered(self, what, posted, response, watch.seconds)
         return response
 
     def post(self, path: str, data: Any = None, *args: Any, **kwargs: Any) -> Any:

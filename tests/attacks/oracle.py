@@ -26,6 +26,7 @@ from django.core.cache import cache
 from django.db import connection
 
 from django_verigator.sandbox import Sandbox
+from tests.deadlines import GRACE
 
 HOUR, DAY = 3600, 24 * 3600
 FULL_PHONE_IN = {
@@ -251,7 +252,7 @@ class Oracle:
         for seen in self.answers:
             if seen.status >= 500 and not self.errors_expected:
                 yield f"I6: {seen.what} answered {seen.status}"
-            if seen.seconds > self.deadline + 0.5:
+            if seen.seconds > self.deadline + GRACE:
                 yield f"I6: {seen.what} took {seen.seconds:.1f} s"
 
     # --- canaries -----------------------------------------------------------------------------------------------------

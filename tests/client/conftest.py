@@ -7,7 +7,6 @@ import functools
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from django_verigator.client import Api
+from tests.deadlines import in_time
 
 CERTS = Path(__file__).parent / "certs"
 CREDENTIAL = "canary-user", "canary:pass"
@@ -103,6 +103,15 @@ class Server:
         with contextlib.suppress(OSError):
             sock.close()
 
+    def wait_for_requests(self, number: int) -> int:
+        """How many requests have come, after a while in which there may be ``number`` of them: on a busy machine a
+        client gives up before this end has read what it sent."""
+        for _ in range(500):
+            if len(self.requests) >= number:
+                break
+            self.stopped.wait(0.01)
+        return len(self.requests)
+
     def stop(self) -> None:
         self.stopped.set()
         with contextlib.suppress(OSError):
@@ -147,18 +156,12 @@ def client() -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture
 def hasty(client: Callable[..., Api]) -> Callable[..., Api]:
-    """As ``client``, with short time-outs: 0.2 seconds for a wait, 0.3 in all."""
+    """As ``client``, with short time-outs: 0.2 seconds for a wait, 0.3 in all. Only where a time-out is what must come:
+    a busy machine takes longer than that over an honest answer."""
     return functools.partial(client, connect_timeout=0.2, read_timeout=0.2, total_timeout=0.3, idle_timeout=0.2)
 
 
 @pytest.fixture
 def clock() -> Callable[[], contextlib.AbstractContextManager[None]]:
     """``with clock():`` fails if its block takes longer than the total time-out of ``hasty`` and half a second."""
-
-    @contextlib.contextmanager
-    def within(seconds: float = 0.3) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        assert time.monotonic() - started < seconds + 0.5
-
-    return within
+    return lambda seconds=0.3: in_time(seconds)

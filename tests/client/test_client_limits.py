@@ -57,7 +57,7 @@ def test_R04_server__never_answers(serve: Serve, hasty: Client, clock: Clock, ce
         error = failure(call, hasty(server.url))
     assert type(error) is RequestTimeoutError
     assert error.sent is True
-    assert len(server.requests) == 1
+    assert server.wait_for_requests(1) == 1
 
 
 @each_scheme
@@ -87,7 +87,7 @@ def test_M07_R05_body__that_drips(serve: Serve, hasty: Client, clock: Clock, cer
     assert (error.sent, error.status) == (True, 200)
 
 
-def test_M07_error_body__that_drips(serve: Serve, hasty: Client, clock: Clock) -> None:
+def test_M07_error_body__that_drips(serve: Serve, client: Client, clock: Clock) -> None:
     """The status says what there is to know; the connection is not used again."""
 
     def script(connection: Connection) -> None:
@@ -96,9 +96,9 @@ def test_M07_error_body__that_drips(serve: Serve, hasty: Client, clock: Clock) -
         connection.drip(b"{")
 
     server = serve(script)
-    api = hasty(server.url)
+    api = client(server.url, total_timeout=1.5)
     for _ in range(2):
-        with clock():
+        with clock(1.5):
             assert type(failure(verify, api)) is WrongCredentialsError
     assert server.connections == 2
 
@@ -211,13 +211,13 @@ def test_R03_connect__many_addresses_that_hang(
 
 
 def test_R03_connect__second_address_works(
-    full_listener: int, serve: Serve, hasty: Client, monkeypatch: pytest.MonkeyPatch
+    full_listener: int, serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(lambda connection: connection.request() and connection.answer(GOOD))
     ports = [full_listener, server.port]
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
-    assert hasty("http://localhost:1", connect_timeout=0.1).auth.verify("sid", "uid", "0042")
+    assert client("http://localhost:1", connect_timeout=0.5).auth.verify("sid", "uid", "0042")
 
 
 def test_R02_resolver__fails(hasty: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,16 +230,19 @@ def test_R02_resolver__fails(hasty: Client, monkeypatch: pytest.MonkeyPatch) -> 
     assert error.sent is False
 
 
-def test_R02_resolver__its_time_is_not_counted(serve: Serve, hasty: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_R02_resolver__its_time_is_not_counted(serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve(lambda connection: connection.request() and connection.answer(GOOD))
     real = socket.getaddrinfo
+    asked = []
 
     def getaddrinfo(*arguments: object) -> object:
-        time.sleep(0.4)
+        asked.append(arguments)
+        time.sleep(1.6)
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    assert hasty(server.url).auth.verify("sid", "uid", "0042")
+    assert client(server.url, total_timeout=1.5).auth.verify("sid", "uid", "0042")
+    assert asked
 
 
 def chunked(*chunks: bytes) -> bytes:
@@ -314,7 +317,7 @@ GARBAGE = {
 @pytest.mark.parametrize("name", GARBAGE)
 @each_call
 def test_R06_R07_answer__broken_off_or_no_http(
-    serve: Serve, hasty: Client, caplog: pytest.LogCaptureFixture, name: str, call: object
+    serve: Serve, client: Client, caplog: pytest.LogCaptureFixture, name: str, call: object
 ) -> None:
     """Not believed, not asked again (a start costs money, a verification a try), and never logged."""
     reply, kind = GARBAGE[name]
@@ -324,7 +327,7 @@ def test_R06_R07_answer__broken_off_or_no_http(
         connection.sock.sendall(reply)
 
     server = serve(script)
-    error = failure(call, hasty(server.url))
+    error = failure(call, client(server.url))
     assert type(error) is kind if kind else isinstance(error, ConnectionFailedError | InvalidResponseError)
     assert error.sent is True
     assert (len(server.requests), server.connections) == (1, 1)
@@ -332,7 +335,7 @@ def test_R06_R07_answer__broken_off_or_no_http(
 
 
 @each_call
-def test_R07_answer__reset(serve: Serve, hasty: Client, call: object) -> None:
+def test_R07_answer__reset(serve: Serve, client: Client, call: object) -> None:
     def script(connection: Connection) -> None:
         connection.request()
         connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{")
@@ -340,7 +343,7 @@ def test_R07_answer__reset(serve: Serve, hasty: Client, call: object) -> None:
         connection.sock.close()
 
     server = serve(script)
-    error = failure(call, hasty(server.url))
+    error = failure(call, client(server.url))
     assert type(error) is ConnectionFailedError
     assert error.sent is True
     assert server.connections == 1

@@ -172,34 +172,35 @@ def test_iter_all__yields_before_the_end(serve: Serve, client: Client) -> None:
     users.close()  # type: ignore[attr-defined]
 
 
-def test_iter_all__no_total_time_out(serve: Serve, hasty: Client) -> None:
+def test_iter_all__no_total_time_out(serve: Serve, client: Client) -> None:
     """Pauses shorter than the idle time-out add up to more than the total, and nothing ends."""
     data = body(5)
+    pieces = [data[start : start + 60] for start in range(0, len(data), 60)]
 
     def script(connection: Connection) -> None:
         connection.request()
         connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data))
-        for start in range(0, len(data), 60):
-            connection.server.stopped.wait(0.05)
-            connection.sock.sendall(data[start : start + 60])
+        for piece in pieces:
+            connection.server.stopped.wait(2 / len(pieces))
+            connection.sock.sendall(piece)
 
-    assert len(hasty(serve(script).url).users.get_all("sid")) == 5
+    assert len(client(serve(script).url, total_timeout=1.5).users.get_all("sid")) == 5
 
 
 @pytest.mark.parametrize("certificate", [None, "good.pem"])
-def test_iter_all__silence_ends_it(serve: Serve, hasty: Client, certificate: str | None) -> None:
+def test_iter_all__silence_ends_it(serve: Serve, client: Client, certificate: str | None) -> None:
     def script(connection: Connection) -> None:
         connection.request()
         connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + body(10))
         connection.server.stopped.wait()
 
     with pytest.raises(RequestTimeoutError) as caught:
-        hasty(serve(script, certificate).url).users.get_all("sid")
+        client(serve(script, certificate).url, idle_timeout=0.3).users.get_all("sid")
     assert caught.value.__context__ is None
     assert (caught.value.status, caught.value.sent) == (200, True)
 
 
-def test_iter_all__other_calls_meanwhile(serve: Serve, hasty: Client) -> None:
+def test_iter_all__other_calls_meanwhile(serve: Serve, client: Client) -> None:
     """The stream keeps its own limits and its own connection while its thread makes other calls."""
     data = body(600)
 
@@ -208,7 +209,7 @@ def test_iter_all__other_calls_meanwhile(serve: Serve, hasty: Client) -> None:
             connection.answer(data if request[0].startswith("GET") else b"{}")
 
     server = serve(script)
-    api = hasty(server.url, total_timeout=5)
+    api = client(server.url)
     deleted = [api.users.delete("sid", found.id) for found in api.users.iter_all("sid")]
     assert deleted == [True] * 600
     assert server.connections == 2

@@ -1,0 +1,51 @@
+"""Bounds on our own deadlines that hold on a busy machine: time in which the process was not run does not count."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+TICK = 0.02  # seconds
+GRACE = 0.5  # seconds that an answer may come after its deadline
+
+
+class Stopwatch:
+    """The seconds between the begin and the end of its block, less those that the machine gave to others.
+
+    A thread that only sleeps tells how long the process was not run: it wakes that much too late.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._late = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Stopwatch:
+        self._thread.start()
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        took = time.monotonic() - self._began
+        self._ended.set()
+        self._thread.join()
+        self.seconds = took - self._late
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            began = time.monotonic()
+            self._ended.wait(TICK)
+            late = time.monotonic() - began - TICK
+            if late > TICK:
+                self._late += late
+
+
+@contextlib.contextmanager
+def in_time(deadline: float) -> Iterator[None]:
+    """Fail if the block takes longer than ``deadline`` seconds and the grace."""
+    with Stopwatch() as watch:
+        yield
+    assert watch.seconds < deadline + GRACE
