@@ -55,7 +55,7 @@ def program(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def ended(*arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a program that ends by itself."""
-    done = subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -65,7 +65,7 @@ def test_program__serves_and_ends_cleanly_when_asked(number: signal.Signals) -> 
         assert ask(url, "GET", "/_sandbox/messages").json() == {"messages": []}
         process.send_signal(number)
 
-        rest, errors = process.communicate(timeout=5)
+        rest, errors = process.communicate(timeout=30)
 
     assert (process.returncode, rest, errors) == (0, "", "")
 
