@@ -345,14 +345,24 @@ class SecurityView(AccountView, TemplateView):
         return redirect("verigator:security")
 
 
+class ChangeView(AccountView, FormView):  # type: ignore[type-arg]
+    """Changes what the second step rests on: asks for a fresh proof, and for the password where the user has one."""
+
+    max_age = login.PROOF_MAX_AGE
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        user = self.request.user
+        needs_password = login.change_needs_password(user)
+        return {**super().get_form_kwargs(), "request": self.request, "user": user, "needs_password": needs_password}
+
+
 @method_decorator(_DECORATORS, name="dispatch")
-class PhoneView(AccountView, FormView):  # type: ignore[type-arg]
+class PhoneView(ChangeView):
     """Takes a new phone in place of the one in force; it counts when a PIN sent to it came back.
 
     With ``?proposed=1`` that is the number which the site has by now, and nothing is typed.
     """
 
-    max_age = login.PROOF_MAX_AGE
     template_name = "django_verigator/phone.html"
     form_class = EnrolForm
 
@@ -362,11 +372,6 @@ class PhoneView(AccountView, FormView):  # type: ignore[type-arg]
 
     def get_form_class(self) -> type[Form]:
         return PasswordForm if self.proposed else EnrolForm
-
-    def get_form_kwargs(self) -> dict[str, Any]:
-        user = self.request.user
-        needs_password = login.change_needs_password(user)
-        return {**super().get_form_kwargs(), "request": self.request, "user": user, "needs_password": needs_password}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(proposed_ending=self.proposed[-2:], **kwargs)
@@ -382,17 +387,11 @@ class PhoneView(AccountView, FormView):  # type: ignore[type-arg]
 
 
 @method_decorator(_DECORATORS, name="dispatch")
-class RecoveryCodesView(AccountView, FormView):  # type: ignore[type-arg]
+class RecoveryCodesView(ChangeView):
     """Makes a new set of recovery codes and shows it, this once."""
 
-    max_age = login.PROOF_MAX_AGE
     template_name = "django_verigator/recovery_codes.html"
     form_class = PasswordForm
-
-    def get_form_kwargs(self) -> dict[str, Any]:
-        user = self.request.user
-        needs_password = login.change_needs_password(user)
-        return {**super().get_form_kwargs(), "request": self.request, "user": user, "needs_password": needs_password}
 
     def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
         try:
