@@ -59,7 +59,7 @@ class Driver:
     """
 
     def __init__(self, sandbox: Sandbox, seed: int) -> None:
-        self._sandbox = sandbox
+        self.sandbox = sandbox
         self._chance = random.Random(seed)
         self.hit: Counter[str] = Counter()
         self.found: Counter[str] = Counter()
@@ -87,6 +87,14 @@ class Driver:
     def kill(self) -> None:
         """Let a process live for a moment, kill it, and see that one sync is enough."""
         self._live_and_die()
+        self.settle()
+
+    def settle(self) -> None:
+        """Let so much time pass that leases end, sync once, and look.
+
+        Raises:
+            TroubleError: the sync could not put everything right.
+        """
         self._note_what_is_unfinished()
         _let_a_minute_pass()
         if self._chance.random() < 0.5:
@@ -130,7 +138,7 @@ class Driver:
 
     def _records(self) -> dict[str, tuple[str, str]]:
         """The provider's records: UserID -> (id_in_service, phone number)."""
-        rows: Any = self._sandbox.store.rows("SELECT id, id_in_service, phone_number FROM user")
+        rows: Any = self.sandbox.store.rows("SELECT id, id_in_service, phone_number FROM user")
         return {user_id: (name, number) for user_id, name, number in rows}
 
     def look(self) -> None:

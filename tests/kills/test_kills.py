@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 
 from django_verigator.flows import syncing
 from django_verigator.sandbox import Sandbox
@@ -32,8 +33,17 @@ def test_R19_R20_kills__leave_nothing_that_one_sync_does_not_put_right(driver: D
     assert driver.found["nothing"] < KILLS  # some came in the middle of something
 
 
-def test_R19_sync_that_adopts_nothing__is_found_out(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncing, "_adopt", lambda batch: None)
-    with pytest.raises(TroubleError):
-        for _ in range(4 * KILLS):
-            driver.kill()
+@pytest.mark.parametrize("adopts", [True, False])
+def test_R19_sync_that_adopts_nothing__is_found_out(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, adopts: bool
+) -> None:
+    """The control, on what a kill between the provider's answer and our commit leaves: a record that no link names."""
+    driver.sandbox.add_fault("reset", operation="users.create", when="after", times=1)
+    get_user_model().objects.create_user("alice", phone_number="+37255500001")
+    if adopts:
+        driver.settle()
+    else:
+        monkeypatch.setattr(syncing, "_adopt", lambda batch: None)
+        with pytest.raises(TroubleError):
+            driver.settle()
+    assert driver.found["a record whose UserID never arrived"] == 1
