@@ -31,6 +31,7 @@ from . import conf
 from .constants import METHOD_SMS, METHOD_TOTP
 from .flows import events, gate, login
 from .flows.checking import why_closed
+from .flows.deadlocks import GaveUpError
 from .flows.refusals import Reason, Refused
 from .flows.sending import has_another_way
 from .forms import EnrolForm, PasswordForm, PinForm, RecoveryForm, explain, mark_wrong
@@ -57,10 +58,26 @@ def _answer_without_sessions(view: Callable[..., HttpResponseBase]) -> Callable[
                 raise
             logger.error("session_failed error=%s", events.describe(error))
         # Plain, since the site's own page may well ask for the session.
-        text = gettext("We cannot sign you in at the moment. Try again in a little while.")
-        return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8")
+        return _unavailable(gettext("We cannot sign you in at the moment. Try again in a little while."))
 
     return wrapper
+
+
+def _answer_when_database_gives_up(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Answer 503 where a write of ours has met two deadlocks; it is all there, or none of it."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(request, *args, **kwargs)
+        except GaveUpError:
+            return _unavailable(gettext("That did not work. Try again in a little while."))
+
+    return wrapper
+
+
+def _unavailable(text: str) -> HttpResponse:
+    return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8")
 
 
 def _non_atomic(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -74,6 +91,7 @@ def _non_atomic(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
 _METHODS = ["get", "post", "head", "options"]  # Django's FormView takes PUT for POST
 _DECORATORS: list[Any] = [
     _non_atomic,
+    _answer_when_database_gives_up,
     sensitive_post_parameters(),
     sensitive_variables(),  # of every frame below, down to the provider's call
     csrf_protect,

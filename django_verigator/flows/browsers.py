@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 
 from .. import conf
 from ..models import TrustedBrowser
+from .deadlocks import once_more
 from .digests import digest
 
 _LABEL = 80
@@ -48,7 +49,7 @@ def is_on() -> bool:
 def trust(request: HttpRequest, user: Any, *, epoch: str, auth_hash: str, ip: str | None) -> str:
     """Remember this browser for its user, and return the value of its cookie (256 random bits)."""
     token = secrets.token_urlsafe(32)
-    TrustedBrowser.objects.create(
+    row = TrustedBrowser(
         user_id=user.pk,
         digest=digest("browser", token),
         epoch=epoch,
@@ -57,6 +58,7 @@ def trust(request: HttpRequest, user: Any, *, epoch: str, auth_hash: str, ip: st
         expires_at=timezone.now() + timedelta(days=conf.current().TRUSTED_BROWSER_DAYS),
         last_ip=ip,
     )
+    once_more(lambda: row.save(force_insert=True))
     return token
 
 
@@ -81,7 +83,7 @@ def is_trusted(request: HttpRequest, user: Any, *, epoch: str, auth_hash: str, i
     found = TrustedBrowser.objects.filter(
         digest=digest("browser", token), user_id=user.pk, epoch=epoch, auth_hash=auth_hash, expires_at__gt=now
     )
-    return bool(found.update(last_used_at=now, last_ip=ip))
+    return bool(once_more(lambda: found.update(last_used_at=now, last_ip=ip)))
 
 
 def of(user: Any) -> list[TrustedBrowser]:

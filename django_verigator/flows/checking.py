@@ -22,6 +22,7 @@ from ..constants import METHOD_RECOVERY
 from ..exceptions import NoSuchResourceError, VerigatorError
 from ..models import Challenge, VerigatorUser
 from . import enrolment, events, limits, notices, recovery
+from .deadlocks import once_more, short_transaction
 from .digests import digest, digests
 from .refusals import Reason, Refused
 
@@ -116,7 +117,7 @@ def _reserve_try(challenge: Challenge, caps: list[limits.Cap]) -> bool:
         limits.take(caps)
         return is_last
 
-    is_last = limits.in_short_transaction(work)
+    is_last = limits.reserve(work)
     challenge.tries += 1
     return is_last
 
@@ -246,7 +247,7 @@ def accept(challenge: Challenge, pin: str, address: str | None) -> str:
         return epoch
 
     try:
-        return limits.in_short_transaction(work)
+        return short_transaction(work)
     except IntegrityError:  # the provider gave this UserID to another user as well
         close(challenge, Outcome.CANCELLED)
         raise _failed(challenge, Refused(Reason.ENDED)) from None
@@ -321,9 +322,9 @@ def recover(challenge: Challenge, code: str, address: str | None) -> str:
             raise Refused(Reason.WRONG_CODE)
         limits.give_back(caps)
 
-    is_last = limits.in_short_transaction(reserve)
+    is_last = limits.reserve(reserve)
     try:
-        limits.in_short_transaction(settle)
+        short_transaction(settle)
     except Refused as refused:
         barred = _tell_of_lock(challenge, is_last)
         failed = _failed(challenge, refused)
@@ -336,5 +337,6 @@ def recover(challenge: Challenge, code: str, address: str | None) -> str:
 def close(challenge: Challenge, outcome: str) -> None:
     """End a challenge without a proof."""
     now = timezone.now()
-    Challenge.objects.filter(UNPROVED, pk=challenge.pk).update(consumed_at=now, outcome=outcome)
+    mine = Challenge.objects.filter(UNPROVED, pk=challenge.pk)
+    once_more(lambda: mine.update(consumed_at=now, outcome=outcome))
     challenge.consumed_at, challenge.outcome = now, outcome

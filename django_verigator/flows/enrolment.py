@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from ..backends import BaseBackend, asking
 from ..exceptions import InvalidDataError, ResourceAlreadyExistsError, VerigatorError
 from ..models import Challenge, PhoneChange, VerigatorUser, new_epoch
 from . import events, limits, notices, registration
+from .deadlocks import short_transaction
 from .digests import digests
 from .refusals import Reason, Refused
 
@@ -52,7 +53,7 @@ def propose(link: VerigatorUser, phone_number: str, caps: Sequence[limits.Cap] =
             expires_at=now + LIFETIME,
         )
 
-    return limits.in_short_transaction(work)
+    return limits.reserve(work)
 
 
 def _is_same(change: PhoneChange, link: VerigatorUser, phone_number: str) -> bool:
@@ -91,8 +92,7 @@ def register(change: PhoneChange, backend: BaseBackend, *, timeout: float | None
     change.verigator_id = user_id
     mine = PhoneChange.objects.filter(pk=change.pk, id_in_service=change.id_in_service)
     try:
-        with transaction.atomic(using=router.db_for_write(PhoneChange)):
-            written = mine.update(verigator_id=user_id)
+        written = short_transaction(lambda: mine.update(verigator_id=user_id))
     except IntegrityError:  # the provider gave a UserID twice
         raise Refused(Reason.UNAVAILABLE) from None
     if not written:
@@ -107,12 +107,14 @@ def _create(change: PhoneChange, backend: BaseBackend, timeout: float | None) ->
 
 def _renew_id(change: PhoneChange) -> None:
     fresh = registration.new_id_in_service(change.user)
-    with transaction.atomic(using=router.db_for_write(PhoneChange)):
-        if not PhoneChange.objects.filter(pk=change.pk, id_in_service=change.id_in_service, verigator_id=None).update(
-            id_in_service=fresh
-        ):
+
+    def work() -> None:
+        mine = PhoneChange.objects.filter(pk=change.pk, id_in_service=change.id_in_service, verigator_id=None)
+        if not mine.update(id_in_service=fresh):
             raise Refused(Reason.BUSY)  # another browser of this user has it in hand
         registration.forget_remote(None, change.id_in_service)
+
+    short_transaction(work)
     change.id_in_service = fresh
 
 

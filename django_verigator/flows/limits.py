@@ -8,25 +8,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import ipaddress
-import logging
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from django.db import OperationalError, router, transaction
+from django.db import router, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from .. import conf, phone
-from ..models import Challenge, Counter, VerigatorUser
-from . import events
-from .deadlocks import once_more
+from ..models import Counter, VerigatorUser
+from .deadlocks import short_transaction
 from .digests import digest
 from .refusals import Reason, Refused
 
-logger = logging.getLogger("django_verigator")
 _T = TypeVar("_T")
 HOUR = 3600
 DAY = 24 * HOUR
@@ -142,7 +139,7 @@ def countable(address: str | None) -> str:
 
 
 class NotTaken(Exception):  # noqa: N818 - one of the two reasons for it is no error
-    """A counter is full, or its row is not there yet; ``in_short_transaction`` finds out."""
+    """A counter is full, or its row is not there yet; ``reserve`` finds out."""
 
     def __init__(self, caps: Sequence[Cap]) -> None:
         super().__init__()
@@ -157,11 +154,12 @@ def _make_rows(caps: Sequence[Cap]) -> None:
     rows = [Counter(digest=cap.digest, scope=cap.scope, count=0, expires_at=ended) for cap in caps]
     # In the order in which ``take`` locks them.
     rows.sort(key=lambda row: row.digest)
-    Counter.objects.bulk_create(rows, ignore_conflicts=True)
+    # Others make theirs at the same time, and MariaDB may end one of two.
+    short_transaction(lambda: Counter.objects.bulk_create(rows, ignore_conflicts=True))
 
 
 def take(caps: Sequence[Cap]) -> None:
-    """Raise every counter by one. Call it in the work of ``in_short_transaction``, which raises all of them or none."""
+    """Raise every counter by one. Call it in the work of ``reserve``, which raises all of them or none."""
     now = timezone.now()
     room = [Q(digest=cap.digest) & (Q(count__lt=cap.limit) | Q(expires_at__lte=now)) for cap in caps]
     windows = [
@@ -188,7 +186,7 @@ def give_back(caps: Iterable[Cap]) -> None:
         return
     # What cannot be given back even then stays counted: the user has been answered already.
     with contextlib.suppress(Refused):
-        _in_short_transaction(work)
+        short_transaction(work)
 
 
 def _by_key(rows: QuerySet[Counter]) -> QuerySet[Counter]:
@@ -238,11 +236,10 @@ def barred(link: VerigatorUser | None) -> Refused | None:
     return None
 
 
-def in_short_transaction(work: Callable[[], _T], also: Sequence[Cap] = ()) -> _T:
-    """Run ``work`` in a transaction of its own that commits before anything else happens.
+def reserve(work: Callable[[], _T], also: Sequence[Cap] = ()) -> _T:
+    """Run ``work`` as ``short_transaction`` does, and once more where its ``take`` finds no row.
 
-    A deadlock or serialization failure is tried once more. So is ``work`` whose ``take`` finds no row, after the rows
-    are made: most users have theirs.
+    The rows are made in between: most users have theirs.
 
     Args:
         also: whose rows are made as well then, for what comes next.
@@ -252,24 +249,12 @@ def in_short_transaction(work: Callable[[], _T], also: Sequence[Cap] = ()) -> _T
             written.
     """
     try:
-        return _in_short_transaction(work)
+        return short_transaction(work)
     except NotTaken as not_taken:
         caps = not_taken.caps
     _make_rows([*caps, *also])
     try:
-        return _in_short_transaction(work)
+        return short_transaction(work)
     except NotTaken:
         # Read after the rollback: what the work itself has raised does not count.
         raise _refusal(caps) from None
-
-
-def _in_short_transaction(work: Callable[[], _T]) -> _T:
-    def whole() -> _T:
-        with transaction.atomic(using=router.db_for_write(Challenge), durable=True):
-            return work()
-
-    try:
-        return once_more(whole)
-    except OperationalError as error:
-        logger.warning("transaction_failed error=%s", events.describe(error))
-        raise Refused(Reason.UNAVAILABLE) from None

@@ -37,6 +37,7 @@ from . import (
     registration,
     sending,
 )
+from .deadlocks import once_more
 from .refusals import Reason, Refused
 
 Purpose = Challenge.Purpose
@@ -81,14 +82,15 @@ def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> 
     running = current(request)
     if running is not None and _same_login(running, user, auth_backend) and checking.why_closed(running) is None:
         # A second right password goes on with the code that is on its way.
-        Challenge.objects.filter(pk=running.pk).update(next_url=next_url, password_given=True)
+        waiting = Challenge.objects.filter(pk=running.pk)
+        once_more(lambda: waiting.update(next_url=next_url, password_given=True))
         return False
     _forget_pending(request)
     challenge = _open(request, user, link, auth_backend=auth_backend, next_url=next_url, password_given=True)
     if link is not None and link.has_usable_phone:
         _send_first(challenge, link)
     else:
-        challenge.save(force_insert=True)
+        _store(challenge)
     return False
 
 
@@ -118,7 +120,7 @@ def catch(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> 
     if running is not None and _same_login(running, user, auth_backend):
         return True
     link = registration.ensure_link(user)
-    _open(request, user, link, auth_backend=auth_backend, next_url=next_url).save(force_insert=True)
+    _store(_open(request, user, link, auth_backend=auth_backend, next_url=next_url))
     return False
 
 
@@ -128,7 +130,7 @@ def step_up(request: HttpRequest, user: Any, next_url: str) -> None:
     if running is not None and _same_login(running, user, ""):
         return
     link = registration.ensure_link(user)
-    _open(request, user, link, next_url=next_url, purpose=Purpose.STEP_UP).save(force_insert=True)
+    _store(_open(request, user, link, next_url=next_url, purpose=Purpose.STEP_UP))
 
 
 def _open(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields: Any) -> Challenge:
@@ -142,6 +144,10 @@ def _open(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields:
     )
     gate.of(request).cookies.nonce = nonce
     return challenge
+
+
+def _store(challenge: Challenge) -> None:
+    once_more(lambda: challenge.save(force_insert=True))
 
 
 def _auth_hash(user: Any) -> str:
@@ -205,7 +211,7 @@ def _send_first(challenge: Challenge, link: VerigatorUser) -> None:
             if refused.reason not in (Reason.LOCKED, Reason.STOPPED):  # the page says so for as long as it is so
                 challenge.outcome = Challenge.Outcome.REFUSED
                 challenge.resend_at = refused.until
-            challenge.save(force_insert=True)
+            _store(challenge)
 
 
 def send(
@@ -251,7 +257,7 @@ def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
         Refused: too many wrong ones within an hour.
     """
     caps = limits.password_caps(user.pk)
-    limits.in_short_transaction(lambda: limits.take(caps))
+    limits.reserve(lambda: limits.take(caps))
     if not user.check_password(password):
         return False
     limits.give_back(caps)
@@ -340,13 +346,20 @@ def end_browser(request: HttpRequest, user: Any, pk: str | None) -> None:
 
     Whoever has such a browser may be in already, in a session that the cookie has opened.
     """
-    with transaction.atomic(using=router.db_for_write(VerigatorUser)):
+
+    @transaction.atomic(using=router.db_for_write(VerigatorUser))
+    def work() -> VerigatorUser | None:
         link = VerigatorUser.objects.select_for_update().filter(user_id=user.pk).first()
         if link is None or not browsers.end(user, pk):
-            return
+            return None
         old, link.epoch = link.epoch, new_epoch()
         link.save(update_fields=["epoch"])
         browsers.keep(user, old, link.epoch)
+        return link
+
+    link = once_more(work)
+    if link is None:
+        return
     gate.of(request).keep(user, link.epoch)
     policy.assess(user, link)
     events.record("browser_ended", user)

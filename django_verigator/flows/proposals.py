@@ -10,6 +10,7 @@ from typing import Any
 
 from ..models import VerigatorUser
 from . import registration
+from .deadlocks import once_more
 from .digests import digest, digests
 
 _KIND = "site_phone"
@@ -34,7 +35,8 @@ def of(user: Any, link: VerigatorUser | None) -> str:
 def settle(user: Any) -> None:
     """Note that the user has decided about the number that the site has now; only another one is a proposal."""
     number = registration.normalised(registration.phone_of(user))
-    VerigatorUser.objects.filter(user_id=user.pk).update(site_phone_digest=digest(_KIND, number) if number else "")
+    decided = digest(_KIND, number) if number else ""
+    once_more(lambda: VerigatorUser.objects.filter(user_id=user.pk).update(site_phone_digest=decided))
 
 
 def follow(users: Iterable[Any]) -> int:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from ..client.masked import SecretText
 from ..models import RecoveryCode
 from . import registration
+from .deadlocks import once_more
 from .digests import digest, digests
 
 NUMBER = 10
@@ -43,12 +44,16 @@ def _new(user: Any, expires_at: datetime | None = None) -> tuple[RecoveryCode, s
 
 def renew(user: Any) -> list[str]:
     """Replace the user's codes by a new set and return it; it cannot be read again."""
-    made = [_new(user) for _ in range(NUMBER)]
-    with transaction.atomic(using=router.db_for_write(RecoveryCode)):
+
+    @transaction.atomic(using=router.db_for_write(RecoveryCode))
+    def work() -> list[str]:
+        made = [_new(user) for _ in range(NUMBER)]
         registration.lock_link(user.pk)
         RecoveryCode.objects.filter(user_id=user.pk).delete()
         RecoveryCode.objects.bulk_create([row for row, _ in made])
-    return [code for _, code in made]
+        return [code for _, code in made]
+
+    return once_more(work)
 
 
 def issue_one(user: Any) -> str:

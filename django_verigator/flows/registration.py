@@ -164,9 +164,13 @@ def new_link(user: Any) -> VerigatorUser:
 def _make_link(user: Any) -> VerigatorUser | None:
     link = new_link(user)
     using = router.db_for_write(VerigatorUser)
+
+    @transaction.atomic(using=using)
+    def work() -> None:
+        link.save(using=using, force_insert=True)
+
     try:
-        with transaction.atomic(using=using):
-            link.save(using=using, force_insert=True)
+        once_more(work)
     except IntegrityError:  # written by somebody else just now, or the user is gone
         return find_link(user)
     return link
@@ -201,7 +205,9 @@ def follow_site(link: VerigatorUser, user: Any) -> None:
     if not number or number == link.phone_number:
         return
     before = link.phone_number
-    with transaction.atomic(using=router.db_for_write(VerigatorUser)):
+
+    @transaction.atomic(using=router.db_for_write(VerigatorUser))
+    def work() -> None:
         # Only while it is still unconfirmed and still the number we saw.
         changed = VerigatorUser.objects.filter(pk=link.pk, confirmed_at=None, phone_number=before).update(
             phone_number=number,
@@ -216,6 +222,8 @@ def follow_site(link: VerigatorUser, user: Any) -> None:
         )
         if changed:
             forget_remote(link.verigator_id, link.id_in_service)
+
+    once_more(work)
     _reread(link)
 
 
@@ -224,7 +232,8 @@ def _follow_without_number(link: VerigatorUser, raw: str | None) -> None:
     # A PHONE that fails tells nothing new about a number that was no number.
     if before.items() <= values.items() or (raw is None and link.state == State.FAILED):
         return
-    VerigatorUser.objects.filter(pk=link.pk, confirmed_at=None, phone_number="", **before).update(**values)
+    mine = VerigatorUser.objects.filter(pk=link.pk, confirmed_at=None, phone_number="", **before)
+    once_more(lambda: mine.update(**values))
     for name, value in values.items():
         setattr(link, name, value)
 
@@ -364,10 +373,8 @@ def _lease(link: VerigatorUser, force: bool) -> bool:
     row = VerigatorUser.objects.filter(
         _leasable(now, force), pk=link.pk, phone_number=link.phone_number, id_in_service=link.id_in_service
     )
-    if transaction.get_connection(router.db_for_write(VerigatorUser)).in_atomic_block:
-        leased = row.update(**values)
-    else:  # MariaDB ends one of two that wait for each other, as when a user is deleted just now
-        leased = once_more(lambda: row.update(**values))
+    # MariaDB ends one of two that wait for each other, as when a user is deleted just now.
+    leased = once_more(lambda: row.update(**values))
     if leased:
         for name, value in values.items():
             setattr(link, name, value)
@@ -376,9 +383,13 @@ def _lease(link: VerigatorUser, force: bool) -> bool:
 
 def renew_id(link: VerigatorUser) -> None:
     fresh = new_id_in_service(link.user)
-    with transaction.atomic(using=router.db_for_write(VerigatorUser)):
+
+    @transaction.atomic(using=router.db_for_write(VerigatorUser))
+    def work() -> None:
         if VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service).update(id_in_service=fresh):
             forget_remote(None, link.id_in_service)
+
+    once_more(work)
     link.id_in_service = fresh
 
 
@@ -395,10 +406,13 @@ def _as_registered() -> dict[str, Any]:
 
 def registered(link: VerigatorUser, user_id: str) -> None:
     values = {"verigator_id": user_id, **_as_registered()}
-    using = router.db_for_write(VerigatorUser)
+
+    @transaction.atomic(using=router.db_for_write(VerigatorUser))
+    def work() -> int:
+        return VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service).update(**values)
+
     try:
-        with transaction.atomic(using=using):
-            written = VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service).update(**values)
+        written = once_more(work)
     except IntegrityError:
         # The provider gave a UserID that another link has: an answer to somebody else's question.
         failed(link, VerigatorError("the provider gave a UserID twice"))
@@ -423,7 +437,8 @@ def failed(link: VerigatorUser, error: VerigatorError) -> Outcome:
     else:
         attempts = min(link.attempts + 1, _MOST_ATTEMPTS)
         values |= {"attempts": attempts, "next_attempt_at": now + _back_off(link.attempts, error)}
-    VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service).update(**values)
+    mine = VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service)
+    once_more(lambda: mine.update(**values))
     for name, value in values.items():
         setattr(link, name, value)
     events.record("registration_failed", link.user, level=logging.WARNING, reason=error.reason, status=error.status)
@@ -440,9 +455,9 @@ def _back_off(attempts: int, error: VerigatorError) -> timedelta:
 
 def repair(link: VerigatorUser) -> None:
     """Note that the provider has lost this record: it is made anew, under a fresh id, from the phone in force."""
-    VerigatorUser.objects.filter(pk=link.pk, verigator_id=link.verigator_id, state=State.REGISTERED).update(
-        state=State.REPAIR, verigator_id=None, id_in_service=None, next_attempt_at=None, attempts=0
-    )
+    mine = VerigatorUser.objects.filter(pk=link.pk, verigator_id=link.verigator_id, state=State.REGISTERED)
+    lost = {"state": State.REPAIR, "verigator_id": None, "id_in_service": None, "next_attempt_at": None, "attempts": 0}
+    once_more(lambda: mine.update(**lost))
     _reread(link)
     events.record("record_lost", link.user, level=logging.WARNING)
 

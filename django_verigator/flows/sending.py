@@ -30,7 +30,7 @@ from ..exceptions import (
 from ..models import Challenge, PhoneChange, VerigatorUser
 from . import enrolment, events, limits, registration
 from .checking import UNPROVED
-from .deadlocks import once_more
+from .deadlocks import once_more, short_transaction
 from .digests import digest
 from .refusals import Reason, Refused
 
@@ -166,7 +166,7 @@ def _reserve_send(challenge: Challenge, caps: list[limits.Cap], previous: Challe
         challenge.save(force_insert=True)
 
     try:
-        limits.in_short_transaction(work, also=tries)
+        limits.reserve(work, also=tries)
     except IntegrityError:  # somebody sent this step already
         challenge._state.adding = True  # what was inserted is rolled back
         raise Refused(Reason.PAUSE, until=_pause_ends(challenge)) from None
@@ -274,7 +274,7 @@ def _restore(challenge: Challenge, previous: Challenge) -> None:
         if not newer.exists():
             Challenge.objects.filter(pk=previous.pk, superseded_at=challenge.created_at).update(superseded_at=None)
 
-    limits.in_short_transaction(work)
+    short_transaction(work)
 
 
 def _settle_errors(

@@ -29,9 +29,9 @@ def test_R28_shared_counters_are_exact_and_nobody_deadlocks(provider):
     def use(number: int) -> None:
         mine = caps(number)
         for _ in range(ROUNDS):
-            limits.in_short_transaction(lambda: limits.take(mine))
+            limits.reserve(lambda: limits.take(mine))
             limits.give_back(mine)
-        limits.in_short_transaction(lambda: limits.take(mine))
+        limits.reserve(lambda: limits.take(mine))
 
     crowd(use, range(12))
 

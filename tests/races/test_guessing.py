@@ -91,7 +91,7 @@ def test_C04_R30_a_process_whose_clock_is_behind_is_counted_like_the_others(prov
 
     def take(seconds: int) -> None:
         monkeypatch.setattr(limits.timezone, "now", lambda: now + timedelta(seconds=seconds))
-        limits.in_short_transaction(lambda: limits.take(caps))
+        limits.reserve(lambda: limits.take(caps))
 
     monkeypatch.setattr(limits.timezone, "now", lambda: now + timedelta(seconds=2))
     limits._make_rows(caps)
