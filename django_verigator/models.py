@@ -166,6 +166,10 @@ class Challenge(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user"))
     purpose = models.CharField(_("purpose"), max_length=8, choices=Purpose.choices, default=Purpose.LOGIN)
     outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome.choices, default=Outcome.WAITING)
+    # Why a limit or a rule has let nothing be sent, in a word of flows/refusals.py.
+    refusal = models.CharField(
+        _("not sent because"), max_length=24, blank=True, default="", db_default="", editable=False
+    )
 
     # The pending login this challenge belongs to; carried over to the next step.
     nonce_digest = models.CharField(max_length=64, editable=False)

@@ -6,11 +6,11 @@ Every signal's sender is the user's class. None carries a PIN or a full phone nu
 signal               arguments                                                   sent when
 ==================== =========================================================== ==================================
 verified             request, user, method, challenge                            a right PIN completed a second step
-verification_failed  request, user, reason, challenge                            a PIN was refused
+verification_failed  user, reason, challenge                                     a PIN or recovery code was refused
 code_sent            user, method, challenge                                     the provider took a start
 registered           user, link                                                  the provider gave a UserID
 locked               user, until (None: until support or a new password)        the user's tries are used up
-limit_reached        user, scope, until                                          a send was refused by a limit
+limit_reached        user, scope, until                                          a limit or rule refused a send
 ==================== =========================================================== ==================================
 """
 

@@ -451,8 +451,8 @@ def _closed_text(reason: Reason | None, challenge: Challenge) -> str:
         if challenge.outcome == Challenge.Outcome.UNAVAILABLE:
             reason = Reason.UNAVAILABLE
         elif challenge.outcome == Challenge.Outcome.REFUSED:
-            forbidden = challenge.method == METHOD_SMS
-            reason = Reason.SMS_FORBIDDEN if forbidden else Reason.SEND_LIMIT
+            reason = Reason(challenge.refusal or "send_limit")
         else:
             return ""
-    return explain(Refused(reason, until=challenge.resend_at if reason == Reason.SEND_LIMIT else None))
+    limited = reason in (Reason.SEND_LIMIT, Reason.SITE_BUDGET)
+    return explain(Refused(reason, until=challenge.resend_at if limited else None))

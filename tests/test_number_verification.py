@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from io import StringIO
 
 import pytest
@@ -16,7 +17,7 @@ from django_verigator.models import Challenge, VerigatorUser
 from django_verigator.sandbox import Sandbox
 from tests.site.models import User
 
-from .conftest import PASSWORD, PHONE, WRONG_PIN, give_password
+from .conftest import PASSWORD, PHONE, WRONG_PIN, give_password, sent_pin
 
 BACKEND = "django_verigator.backends.number_verification.NumberVerificationBackend"
 PIN_PAGE = "/accounts/verify/"
@@ -132,6 +133,22 @@ def test_pin_length__is_what_the_provider_is_asked_for(alice, browser, sandbox, 
     give_password(browser)
     assert len(sandbox.last_pin(PHONE)) == 8
     assert browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})["Location"] == "/private/"
+
+
+def test_one_setting__switches_back_in_the_middle_of_a_login(alice, browser, settings, sandbox):
+    """Behind the same alias there is a provider with user records by now, which knows nothing of this code."""
+    give_password(browser)
+    settings.VERIGATOR = {
+        **settings.VERIGATOR,
+        "BACKENDS": {"default": {"BACKEND": "django_verigator.backends.locmem.LocMemBackend"}},
+    }
+    response = browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})
+    assert response.status_code == HTTPStatus.OK
+    assert "Ask for a new one" in response.content.decode()
+    assert VerigatorUser.objects.get().consecutive_failures == 0
+    Challenge.objects.update(resend_at=None)
+    assert browser.post(RESEND)["Location"] == PIN_PAGE
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
 def test_one_setting__switches_a_site_that_used_verigator(alice, browser, sandbox, settings):

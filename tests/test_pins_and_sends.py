@@ -490,6 +490,52 @@ def test_failure_signal__tells_the_reason_and_no_secret(alice, browser, heard, c
     assert PHONE not in caplog.text
 
 
+REFUSING = {
+    "country": ({"COUNTRIES": ["LV"]}, "number_refused", "No PIN can be sent to this kind of number"),
+    "site": ({"LIMITS": {"SENDS_PER_SITE_HOUR": 1}}, "sends/site/hour", "If you have a recovery code, use that"),
+    "app alone": ({"ALLOW_SMS": False}, "sms_forbidden", "needs the Verigator app"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSING)
+def test_E11_first_send_that_is_refused__is_explained_told_and_logged(
+    alice, browser, settings, heard, caplog, django_user_model, name
+):
+    change, scope, text = REFUSING[name]
+    if name == "site":
+        django_user_model.objects.create_user("bob", password=PASSWORD, phone_number="+37255500011")
+        settings.VERIGATOR = {**settings.VERIGATOR, **change}
+        give_password(Client(), "bob")
+    settings.VERIGATOR = {**settings.VERIGATOR, **change}
+    give_password(browser)
+    for _ in range(2):  # the page goes on saying so
+        assert text in browser.get(PIN_PAGE).content.decode()
+    told = [event for event, arguments in heard if event == "limit_reached" and arguments["scope"] == scope]
+    assert told == ["limit_reached"]
+    assert f"send_refused user={alice.pk} scope={scope}" in caplog.text
+    assert Challenge.objects.filter(user=alice).get().refusal
+
+
+def test_refused_pin__is_an_event_whatever_refused_it(alice, browser, settings, heard):
+    """The fifth wrong one is a wrong one; what comes after is refused without asking the provider."""
+    give_password(browser)
+    for _ in range(6):
+        browser.post(PIN_PAGE, {"pin": WRONG_PIN})
+    reasons = [arguments["reason"] for event, arguments in heard if event == "verification_failed"]
+    assert reasons == ["wrong"] * 5 + ["too_many_tries"]
+
+
+def test_C07_pin_refused_because_of_its_address__leaves_a_trace(alice, browser, settings, heard):
+    settings.VERIGATOR = {**settings.VERIGATOR, "LIMITS": {"TRIES_PER_ADDRESS_HOUR": 1}}
+    browser.defaults["REMOTE_ADDR"] = "9.9.9.9"
+    give_password(browser)
+    for _ in range(2):
+        browser.post(PIN_PAGE, {"pin": WRONG_PIN})
+    reasons = [arguments["reason"] for event, arguments in heard if event == "verification_failed"]
+    assert reasons[0] == "wrong"
+    assert len(reasons) == 2
+
+
 def test_receiver_that_raises__stops_nobody(alice, browser, caplog):
     def broken(**kwargs):
         raise ValueError(PHONE)

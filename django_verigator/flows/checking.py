@@ -46,7 +46,10 @@ def check(challenge: Challenge, pin: str, address: str | None) -> None:
         Refused: it is not, or nobody can say. Only a call that was never sent leaves the tries as they were.
     """
     caps = limits.try_caps(challenge.user_id, address)
-    is_last = _reserve_try(challenge, caps)
+    try:
+        is_last = _reserve_try(challenge, caps)
+    except Refused as refused:
+        raise _not_tried(challenge, refused) from None
     backend = _sender(challenge)
     if backend is None:  # a new code comes from another one
         raise _give_back_try(challenge, caps, Refused(Reason.EXPIRED))
@@ -80,9 +83,11 @@ def check(challenge: Challenge, pin: str, address: str | None) -> None:
 def _sender(challenge: Challenge) -> BaseBackend | None:
     """Return the backend that has sent the code; None if the site has dropped it, or broken its settings, since."""
     try:
-        return backends[challenge.backend]
+        backend = backends[challenge.backend]
     except (KeyError, ImproperlyConfigured):
         return None
+    # Another provider has the alias by now, one that knows its users by a record.
+    return None if backend.keeps_users and not challenge.verigator_id else backend
 
 
 def _ask(backend: BaseBackend, challenge: Challenge, pin: str) -> Checked:
@@ -137,9 +142,8 @@ def _take_failure(challenge: Challenge) -> bool:
 
 def _forgive(challenge: Challenge) -> None:
     """Take back a failure that nobody has seen: the verdict is not known."""
-    VerigatorUser.objects.filter(user_id=challenge.user_id, consecutive_failures__gt=0).update(
-        consecutive_failures=F("consecutive_failures") - 1
-    )
+    failed = VerigatorUser.objects.filter(user_id=challenge.user_id, consecutive_failures__gt=0)
+    once_more(lambda: failed.update(consecutive_failures=F("consecutive_failures") - 1))
 
 
 def why_closed(challenge: Challenge) -> Reason | None:
@@ -176,7 +180,8 @@ def _tries_left(challenge: Challenge) -> int:
 
 
 def _give_back_try(challenge: Challenge, caps: list[limits.Cap], refused: Refused) -> Refused:
-    Challenge.objects.filter(pk=challenge.pk, tries__gt=0).update(tries=F("tries") - 1)
+    mine = Challenge.objects.filter(pk=challenge.pk, tries__gt=0)
+    once_more(lambda: mine.update(tries=F("tries") - 1))
     challenge.tries -= 1
     limits.give_back(caps)
     _forgive(challenge)
@@ -187,8 +192,8 @@ def _give_back_try(challenge: Challenge, caps: list[limits.Cap], refused: Refuse
 def _wrong(challenge: Challenge, is_last: bool) -> Refused:
     barred = _tell_of_lock(challenge, is_last)
     left = _tries_left(challenge)
-    refused = _failed(challenge, Refused(Reason.WRONG if left else Reason.TOO_MANY_TRIES, tries_left=left))
-    return barred or refused
+    refused = _failed(challenge, Refused(Reason.WRONG, tries_left=left))
+    return barred or (refused if left else Refused(Reason.TOO_MANY_TRIES))
 
 
 def _tell_of_lock(challenge: Challenge, is_last: bool) -> Refused | None:
@@ -208,8 +213,14 @@ def _tell_of_lock(challenge: Challenge, is_last: bool) -> Refused | None:
 
 def _lock(user_pk: Any, until: Any) -> bool:
     # Of parallel failures one is told about.
-    earlier = Q(locked_until=None) | Q(locked_until__lt=until)
-    return bool(VerigatorUser.objects.filter(earlier, user_id=user_pk).update(locked_until=until))
+    earlier = VerigatorUser.objects.filter(Q(locked_until=None) | Q(locked_until__lt=until), user_id=user_pk)
+    return bool(once_more(lambda: earlier.update(locked_until=until)))
+
+
+def _not_tried(challenge: Challenge, refused: Refused) -> Refused:
+    # A lock or stop was told of when it came about, once: what runs against it is not to fill the log.
+    is_told = refused.reason in (Reason.LOCKED, Reason.STOPPED) and not refused.scope
+    return refused if is_told else _failed(challenge, refused)
 
 
 def _failed(challenge: Challenge, refused: Refused) -> Refused:
@@ -322,7 +333,10 @@ def recover(challenge: Challenge, code: str, address: str | None) -> str:
             raise Refused(Reason.WRONG_CODE)
         limits.give_back(caps)
 
-    is_last = limits.reserve(reserve)
+    try:
+        is_last = limits.reserve(reserve)
+    except Refused as refused:
+        raise _not_tried(challenge, refused) from None
     try:
         short_transaction(settle)
     except Refused as refused:

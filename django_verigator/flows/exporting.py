@@ -26,6 +26,7 @@ _CHANGE = ("phone_number", "replaces", "id_in_service", "verigator_id", "created
 _CHALLENGE = (
     "purpose",
     "outcome",
+    "refusal",
     "backend",
     "method",
     "masked_phone",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -210,6 +211,7 @@ def _send_first(challenge: Challenge, link: VerigatorUser) -> None:
         if challenge._state.adding:  # a limit refused it before anything was written
             if refused.reason not in (Reason.LOCKED, Reason.STOPPED):  # the page says so for as long as it is so
                 challenge.outcome = Challenge.Outcome.REFUSED
+                challenge.refusal = refused.reason.value
                 challenge.resend_at = refused.until
             _store(challenge)
 
@@ -257,7 +259,11 @@ def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
         Refused: too many wrong ones within an hour.
     """
     caps = limits.password_caps(user.pk)
-    limits.reserve(lambda: limits.take(caps))
+    try:
+        limits.reserve(lambda: limits.take(caps))
+    except Refused as refused:
+        events.record("password_refused", user, level=logging.WARNING, scope=refused.scope, until=refused.until)
+        raise
     if not user.check_password(password):
         return False
     limits.give_back(caps)
@@ -286,8 +292,12 @@ def change_phone(request: HttpRequest, user: Any, phone_number: str, next_url: s
         raise Refused(Reason.ENDED)
     if phone_number == link.phone_number:
         raise Refused(Reason.SAME_PHONE)
-    limits.admit_number(phone_number)
-    change = enrolment.propose(link, phone_number, limits.change_caps(user.pk))
+    sending.admit_number(user, phone_number)
+    try:
+        change = enrolment.propose(link, phone_number, limits.change_caps(user.pk))
+    except Refused as refused:
+        events.record("change_refused", user, level=logging.WARNING, scope=refused.scope, until=refused.until)
+        raise
     following = _open(request, user, link, next_url=next_url, purpose=Purpose.PHONE)
     _start_or_forget(request, following, link, change)
 
@@ -420,7 +430,7 @@ def enrol(request: HttpRequest, user: Any, challenge: Challenge | None, phone_nu
     link = registration.ensure_link(user)
     if link is None or link.has_usable_phone:
         raise Refused(Reason.ENDED)
-    limits.admit_number(phone_number)
+    sending.admit_number(user, phone_number)
     change = enrolment.propose(link, phone_number)
     if challenge is None:
         following = _open(request, user, link, next_url=next_url)

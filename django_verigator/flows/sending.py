@@ -70,13 +70,16 @@ def start(
     barred = limits.barred(link)
     if barred is not None:  # its PIN could not be used
         raise barred
-    if method == METHOD_SMS and not conf.current().ALLOW_SMS:
-        raise Refused(Reason.SMS_FORBIDDEN)
-    candidates = _candidates(after)
     number = change.phone_number if change else link.phone_number
-    limits.admit_number(number)
-    if challenge.sends >= conf.current().LIMITS.SENDS_PER_LOGIN:
-        raise Refused(Reason.SEND_LIMIT)
+    try:
+        if method == METHOD_SMS and not conf.current().ALLOW_SMS:
+            raise Refused(Reason.SMS_FORBIDDEN)
+        candidates = _candidates(after)
+        limits.admit_number(number)
+        if challenge.sends >= conf.current().LIMITS.SENDS_PER_LOGIN:
+            raise Refused(Reason.SEND_LIMIT, scope="sends/login")
+    except Refused as refused:
+        raise _recorded(challenge.user, refused) from None
     confirmed = change is None and link.confirmed_at is not None
     shared = not confirmed and _is_somebody_else_s(number, challenge.user_id)
     caps = limits.send_caps(challenge.user_id, number, challenge.ip, confirmed=confirmed, is_somebody_else_s=shared)
@@ -110,6 +113,30 @@ def start(
             _settle_started(challenge, caps, started)
             return
     _settle_errors(challenge, caps, errors, previous)
+
+
+def admit_number(user: Any, number: str) -> None:
+    """Refuse a number that the site sends nothing to, before it is taken as the user's.
+
+    Raises:
+        Refused: NUMBER_REFUSED.
+    """
+    try:
+        limits.admit_number(number)
+    except Refused as refused:
+        raise _recorded(user, refused) from None
+
+
+def _recorded(user: Any, refused: Refused) -> Refused:
+    events.record(
+        "send_refused",
+        user,
+        signal=signals.limit_reached,
+        level=logging.WARNING,
+        scope=refused.scope or refused.reason.value,
+        until=refused.until,
+    )
+    return refused
 
 
 def _candidates(after: str) -> list[BaseBackend]:
@@ -174,15 +201,7 @@ def _reserve_send(challenge: Challenge, caps: list[limits.Cap], previous: Challe
         challenge._state.adding = True
         if refused.reason == Reason.ENDED:
             raise
-        events.record(
-            "send_refused",
-            challenge.user,
-            signal=signals.limit_reached,
-            level=logging.WARNING,
-            scope=refused.scope,
-            until=refused.until,
-        )
-        raise
+        raise _recorded(challenge.user, refused) from None
 
 
 def _pause_ends(challenge: Challenge) -> Any:
@@ -249,8 +268,9 @@ def _left(deadline: float) -> float:
 
 def _settle_started(challenge: Challenge, caps: list[limits.Cap], started: Started) -> None:
     if started.method == METHOD_SMS and not conf.current().ALLOW_SMS:
-        _write(challenge, outcome=Outcome.REFUSED, method=started.method)
-        raise Refused(Reason.SMS_FORBIDDEN)
+        forbidden = Refused(Reason.SMS_FORBIDDEN)
+        _write(challenge, outcome=Outcome.REFUSED, refusal=forbidden.reason.value, method=started.method)
+        raise _recorded(challenge.user, forbidden)
     _write_sent(challenge, Outcome.SENT, started.method, started.reference)
     if started.method == METHOD_TOTP:
         limits.give_back(caps)
