@@ -12,13 +12,15 @@ verigator.E008     STAND_IN is set (``check --deploy``)
 verigator.E009     PHONE is a path that leads nowhere
 verigator.E010     REQUIRED or EXEMPT_GROUPS needs what the user model does not have
 verigator.E020     a backend's options contradict the other settings
-verigator.E021     ALLOW_SMS is False, and no backend can ask the app
+verigator.E021     ALLOW_SMS is False, and no backend can ask the app, or METHOD does not ask it
+verigator.E023     a backend's endpoint is a private address
 verigator.W001     REQUIRED is "none"
 verigator.W002     LOGIN_URL does not lead to a login page with the second step
 verigator.W003     a password, or a token for it, lets in without a session (Django REST framework)
 verigator.W004     USE_TZ is False
 verigator.W005     TRUSTED_PROXIES is empty (``check --deploy``)
 verigator.W006     PHONE is left out, and the user model has no phone_number
+verigator.W007     a limit is so high that it bounds nothing, or another one makes it void
 verigator.W020     a backend may wait longer than a web server lets a request wait
 verigator.W021     a backend's provider sends again by itself
 verigator.W022     a backend has credentials and PINs in addresses
@@ -96,7 +98,16 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
                 id="verigator.W001",
             )
         )
-    return messages + _check_backends()
+    return [*messages, *_check_limits(), *_check_backends()]
+
+
+def _check_limits() -> list[checks.CheckMessage]:
+    return [
+        checks.Warning(
+            f'VERIGATOR["LIMITS"]: {problem}.', hint="See docs/limits.md for how to choose them.", id="verigator.W007"
+        )
+        for problem in conf.loose_limits(conf.current().LIMITS)
+    ]
 
 
 def _check_callables() -> list[checks.CheckMessage]:
@@ -208,7 +219,16 @@ def _check_backends() -> list[checks.CheckMessage]:
                 id="verigator.E007",
             )
         )
-    if built and not conf.current().ALLOW_SMS and not any(METHOD_TOTP in backend.methods for backend in built):
+    config = conf.current()
+    if not config.ALLOW_SMS and config.METHOD != METHOD_TOTP:
+        found.append(
+            checks.Error(
+                f'VERIGATOR["ALLOW_SMS"] is False, and METHOD is "{config.METHOD}".',
+                hint='Nobody could log in. Allow text messages, or set METHOD to "totp".',
+                id="verigator.E021",
+            )
+        )
+    elif built and not config.ALLOW_SMS and not any(METHOD_TOTP in backend.methods for backend in built):
         found.append(
             checks.Error(
                 'VERIGATOR["ALLOW_SMS"] is False, and no entry of BACKENDS can ask for a code of the app.',

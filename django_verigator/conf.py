@@ -12,7 +12,7 @@ import difflib
 import functools
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
 
@@ -78,6 +78,22 @@ class Limits:
 
 
 _AT_MOST = {"TRIES_PER_CHALLENGE": 10, "CHALLENGE_SECONDS": 600, "PENDING_SECONDS": 3600, "CIRCUIT_OPEN_SECONDS": 600}
+# Beyond these a limit holds nobody back, whatever the site: a check warns.
+_LOOSE = {
+    "TRIES_PER_USER_HOUR": 100,
+    "TRIES_PER_USER_DAY": 200,
+    "TRIES_PER_ADDRESS_HOUR": 10_000,
+    "CONSECUTIVE_FAILURES": 1000,
+    "SENDS_PER_USER_HOUR": 100,
+    "SENDS_PER_PHONE_10_MINUTES": 50,
+    "SENDS_PER_LOGIN": 50,
+    "SENDS_PER_ADDRESS_HOUR": 10_000,
+    "SENDS_PER_PREFIX_HOUR": 10_000,
+    "SENDS_PER_SITE_HOUR": 1_000_000,
+    "SENDS_PER_SITE_DAY": 10_000_000,
+    "PHONE_CHANGES_PER_USER_DAY": 50,
+}
+_LEAST_PAUSE = 5
 _LISTS = ("TRUSTED_PROXIES", "EXEMPT_GROUPS", "COUNTRIES", "REFUSED_NUMBER_TYPES")
 _REGION = re.compile(r"[A-Z]{2}\Z")
 SHORT_PIN = 4
@@ -137,8 +153,8 @@ class Settings:
     """The readable part of the id under which the provider knows a user: a callable that takes the user, or the dotted
     path of one. Default: the username."""
     ADMIN_ACTION: bool = True
-    """Add "Sync selected users with Verigator" to Django's own user admin; one of the site's own puts
-    ``django_verigator.admin.sync_with_verigator`` into its ``actions``."""
+    """Add "Sync selected users with Verigator", and a line about the link, to Django's own user admin; one of the
+    site's own puts ``django_verigator.admin.sync_with_verigator`` into its ``actions``."""
     ADMIN_SYNC_LIMIT: int = 50
     """How many users the admin action handles within the request; the others are left to ``verigator_sync``."""
     STAND_IN: bool = False
@@ -152,31 +168,59 @@ def problems(raw: object) -> list[tuple[str, str]]:
     """List what is wrong with a VERIGATOR value as pairs of key and message, worst first; empty if it can be used."""
     if not isinstance(raw, Mapping):
         return [("", f"{NAME} must be a dict.")]
-    found = _unknown(raw, Settings, NAME)
+    found = unknown(raw, _names(Settings), NAME)
     for key, ok, wanted in _RULES:
         if key in raw and not ok(raw[key]):
             found.append((key, f'{NAME}["{key}"] must be {wanted}.'))
     limits = raw.get("LIMITS", {})
     if isinstance(limits, Mapping):
         where = f'{NAME}["LIMITS"]'
-        found += _unknown(limits, Limits, where)
-        for key in limits.keys() & {f.name for f in fields(Limits)}:
+        found += unknown(limits, _names(Limits), where)
+        for key in limits.keys() & set(_names(Limits)):
             most = _AT_MOST.get(key)
             if not _is_int(limits[key], 1, most or 10**9):
                 bound = f" of at most {most}" if most else ""
                 found.append(("LIMITS", f'{where}["{key}"] must be a positive integer{bound}.'))
-    if not raw.get("BACKENDS"):
+    backends = raw.get("BACKENDS")
+    if isinstance(backends, Mapping):
+        for alias, entry in backends.items():
+            if isinstance(entry, Mapping):
+                found += unknown(entry, ("BACKEND", "OPTIONS"), f'{NAME}["BACKENDS"]["{alias}"]')
+    if not backends:
         found.append(("BACKENDS", f'{NAME}["BACKENDS"] names no provider.'))
     return found
 
 
-def _unknown(raw: Mapping[str, Any], cls: type, where: str) -> list[tuple[str, str]]:
-    known = [f.name for f in fields(cls)]
+def loose_limits(limits: Limits) -> list[str]:
+    """List, in words, which limits bound nothing, and which one another one makes void."""
+    found = [
+        f"{key} is {getattr(limits, key)}, which holds nobody back"
+        for key, most in _LOOSE.items()
+        if getattr(limits, key) > most
+    ]
+    if limits.RESEND_PAUSE < _LEAST_PAUSE:
+        found.append(f"RESEND_PAUSE is {limits.RESEND_PAUSE}, shorter than a text takes to arrive")
+    if limits.TRIES_PER_USER_DAY < limits.TRIES_PER_USER_HOUR:
+        found.append("TRIES_PER_USER_DAY is less than TRIES_PER_USER_HOUR")
+    if limits.SENDS_PER_SITE_DAY < limits.SENDS_PER_SITE_HOUR:
+        found.append("SENDS_PER_SITE_DAY is less than SENDS_PER_SITE_HOUR")
+    if limits.PENDING_SECONDS < limits.CHALLENGE_SECONDS:
+        found.append("PENDING_SECONDS is less than CHALLENGE_SECONDS, so logins end before their PINs expire")
+    return found
+
+
+def _names(cls: Any) -> list[str]:
+    return [field.name for field in fields(cls)]
+
+
+def unknown(raw: Mapping[str, Any], known: Iterable[str], where: str) -> list[tuple[str, str]]:
+    """List the keys of ``raw`` that are not known as pairs of key and message, which names the one that was meant."""
+    names = {name.upper(): name for name in known}
     found = []
     for key in raw:
-        if key not in known:
-            near = difflib.get_close_matches(str(key).upper(), known, n=1)
-            hint = f' Did you mean "{near[0]}"?' if near else ""
+        if key not in names.values():
+            near = difflib.get_close_matches(str(key).upper(), names, n=1)
+            hint = f' Did you mean "{names[near[0]]}"?' if near else ""
             found.append((str(key), f'{where} has no key "{key}".{hint}'))
     return found
 
@@ -194,7 +238,6 @@ def _is_backends(value: object) -> bool:
         isinstance(entry, Mapping)
         and isinstance(entry.get("BACKEND"), str)
         and isinstance(entry.get("OPTIONS", {}), Mapping)
-        and not entry.keys() - {"BACKEND", "OPTIONS"}
         for entry in value.values()
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from django.core.checks import Error, run_checks
 from django.core.exceptions import ImproperlyConfigured
@@ -65,7 +67,10 @@ def test_missing_setting__is_an_error(settings):
         ({"SYNC_CALLS_PER_SECOND": -1}, "from 0.1 to 10000"),
         ({"BACKENDS": {}}, "names no provider"),
         ({"BACKENDS": {"default": {"BACKND": "x"}}}, "BACKENDS"),
-        ({"BACKENDS": {"default": {"BACKEND": "x", "OPTION": {}}}}, "BACKENDS"),
+        (
+            {"BACKENDS": {"default": {"BACKEND": "x", "OPTION": {}}}},
+            '["default"] has no key "OPTION". Did you mean "OPTIONS"?',
+        ),
     ],
 )
 def test_wrong_value__is_an_error_and_never_used(settings, change, text):
@@ -95,13 +100,42 @@ def test_phone_path_with_a_colon__is_resolved(settings):
         ({"service_id": ""}, "verigator_service"),
         ({"endpoint": "http://api.verigator.com"}, "loopback"),
         ({"endpoint": "ftp://api.verigator.com"}, ""),
-        ({"usernam": "u"}, "usernam"),
+        ({"usernam": "u"}, 'has no key "usernam". Did you mean "username"?'),
         ({"total_timeout": -1}, "total_timeout"),
     ],
 )
 def test_L03_backend_that_cannot_be_built__is_an_error(settings, options, text):
     settings.VERIGATOR = with_options(**options)
     assert ids() == ["verigator.E002"]
+    assert text in texts()
+
+
+@pytest.mark.parametrize("endpoint", ["https://10.0.0.1", "https://192.168.1.7:8443/", "https://[fd00::1]"])
+def test_L03_private_address_of_a_provider__is_an_error(settings, endpoint):
+    settings.VERIGATOR = with_options(endpoint=endpoint)
+    assert ids() == ["verigator.E023"]
+
+
+def test_app_alone_that_is_never_asked__is_an_error(settings):
+    settings.VERIGATOR = {**with_options(), "ALLOW_SMS": False}
+    assert ids() == ["verigator.E021"]
+    settings.VERIGATOR = {**with_options(), "ALLOW_SMS": False, "METHOD": "totp"}
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        *(({f.name: 10**8}, f.name) for f in fields(conf.Limits) if f.name.startswith(("TRIES_PER_USER", "SENDS"))),
+        ({"CONSECUTIVE_FAILURES": 10**6}, "CONSECUTIVE_FAILURES is 1000000, which holds nobody back"),
+        ({"RESEND_PAUSE": 1}, "RESEND_PAUSE is 1"),
+        ({"TRIES_PER_USER_HOUR": 50, "TRIES_PER_USER_DAY": 5}, "TRIES_PER_USER_DAY is less"),
+        ({"CHALLENGE_SECONDS": 600, "PENDING_SECONDS": 60}, "PENDING_SECONDS is less"),
+    ],
+)
+def test_limits_that_hold_nobody_back__are_warned_of(settings, limits, text):
+    settings.VERIGATOR = {**with_options(), "LIMITS": limits}
+    assert set(ids()) == {"verigator.W007"}
     assert text in texts()
 
 
@@ -246,10 +280,10 @@ def test_urls__must_be_included_and_login_url_lead_there(settings):
 
 
 def test_bad_settings__do_not_keep_the_admin_from_loading(settings):
-    from django_verigator.admin import _add_user_action
+    from django_verigator.admin import _add_to_user_admin
 
     settings.VERIGATOR = {"BACKENDS": LOCMEM, "ADMIN_ACTON": False}
-    _add_user_action()
+    _add_to_user_admin()
     assert "verigator.E001" in ids()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator
 
@@ -87,8 +88,13 @@ def build(alias: str) -> BaseBackend:
     """Build the backend of an alias from the settings (KeyError, ImproperlyConfigured as Backends says)."""
     entry = conf.current().BACKENDS[alias]
     cls = conf.resolve(entry["BACKEND"])
+    options = entry.get("OPTIONS", {})
+    taken = inspect.signature(cls).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        for _, problem in conf.unknown(options, taken, f'VERIGATOR["BACKENDS"]["{alias}"]["OPTIONS"]'):
+            raise ImproperlyConfigured(problem)
     try:
-        backend = cls(alias, **entry.get("OPTIONS", {}))
+        backend = cls(alias, **options)
     except (TypeError, ValueError) as error:
         raise ImproperlyConfigured(f'VERIGATOR["BACKENDS"]["{alias}"]: {error}') from None
     if not isinstance(backend, BaseBackend):

@@ -13,7 +13,7 @@ from ..client.number_verification import ENDPOINT, MAX_PIN_LENGTH, MAX_VALIDITY,
 from ..constants import METHOD_SMS
 from ..exceptions import NoSuchResourceError
 from .base import BaseBackend, Checked, Recipient, Started
-from .options import too_patient
+from .options import private_endpoints, too_patient
 
 MAX_TEMPLATE = 255
 
@@ -116,7 +116,7 @@ class NumberVerificationBackend(BaseBackend):
         return Checked(verdict.verified, expired=verdict.expired, throttled=verdict.throttled, method=METHOD_SMS)
 
     def system_checks(self) -> list[CheckMessage]:
-        found = too_patient(self)
+        found = [*too_patient(self), *private_endpoints(self, [self.api.endpoint, self.api.backup_endpoint])]
         where = f'VERIGATOR["BACKENDS"]["{self.alias}"]'
         config = conf.current()
         if self.validity < config.LIMITS.CHALLENGE_SECONDS:

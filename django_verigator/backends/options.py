@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from django.core.checks import CheckMessage
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 
+from ..client import is_loopback
 from .base import BaseBackend
 
 PATIENCE = 20
 """Seconds. gunicorn ends a worker that has been silent for 30, and a login is more than its calls."""
+
+
+def private_endpoints(backend: BaseBackend, addresses: Iterable[str]) -> list[CheckMessage]:
+    """The provider is on the internet: what is sent to a machine next door is in the wrong hands."""
+    return [
+        Error(
+            f'VERIGATOR["BACKENDS"]["{backend.alias}"]: its endpoint is a private address.',
+            hint="Leave endpoint out for the provider's own; the sandbox of this machine is at a loopback address.",
+            id="verigator.E023",
+        )
+        for address in addresses
+        if _is_private(urlsplit(address).hostname or "")
+    ]
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not is_loopback(host) and not ipaddress.ip_address(host).is_global
+    except ValueError:  # a name
+        return False
 
 
 def too_patient(backend: BaseBackend) -> list[CheckMessage]:

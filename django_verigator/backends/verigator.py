@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage
 from ..client import Api, is_loopback
 from ..exceptions import NoSuchResourceError
 from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
-from .options import too_patient
+from .options import private_endpoints, too_patient
 
 ENDPOINT = "https://api.verigator.com"
 
@@ -102,4 +102,4 @@ class VerigatorBackend(BaseBackend):
         self.api.close()
 
     def system_checks(self) -> list[CheckMessage]:
-        return too_patient(self)
+        return [*too_patient(self), *private_endpoints(self, [self.api.endpoint])]
