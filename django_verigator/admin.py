@@ -20,6 +20,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
+from django.utils.html import format_html
 from django.utils.module_loading import module_has_submodule
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -40,7 +41,7 @@ _OUTCOMES = {
     Outcome.REPAIRED: _("repaired"),
     Outcome.UNCHANGED: _("already in order"),
     Outcome.NO_PHONE: _("without a phone"),
-    Outcome.REFUSED: _("refused by the provider"),
+    Outcome.REFUSED: _("number refused"),
     Outcome.POSTPONED: _("to be tried again later"),
     Outcome.BUSY: _("just being registered by somebody else"),
 }
@@ -76,13 +77,13 @@ def sync_with_verigator(modeladmin: admin.ModelAdmin[Any], request: HttpRequest,
         modeladmin.message_user(request, f"{text} (+{more})" if more > 0 else text, messages.ERROR)
     left = [*left, *users[limit:]]
     if left:
-        due = syncing.mark_due(left)
+        syncing.mark_due(left)
         text = ngettext(
             "%(count)d more user is left to the next run of verigator_sync.",
             "%(count)d more users are left to the next run of verigator_sync.",
-            due,
+            len(left),
         )
-        modeladmin.message_user(request, text % {"count": due}, messages.INFO)
+        modeladmin.message_user(request, text % {"count": len(left)}, messages.INFO)
 
 
 def _is_in_transaction() -> bool:
@@ -311,6 +312,7 @@ class ChallengeAdmin(_ReadOnly):
         "user",
         "purpose",
         "outcome",
+        "refusal",
         "backend",
         "method",
         "masked_phone",
@@ -328,10 +330,21 @@ class ChallengeAdmin(_ReadOnly):
         return False
 
 
-def _add_user_action() -> None:
-    """Offer the action on Django's own user admin, on the instance alone: no class and no get_actions is touched.
+@admin.display(description=_("second step"))
+def second_step(user: Any) -> str:
+    """State, masked phone and last error of a user's link; for the list and the fields of a user admin."""
+    link: VerigatorUser | None = getattr(user, "verigator", None)
+    if link is None:
+        return "-"
+    told = [str(value) for value in (link.get_state_display(), link.masked_phone, link.last_error) if value]
+    page = reverse("admin:django_verigator_verigatoruser_change", args=[quote(link.pk)])
+    return format_html('<a href="{}">{}</a>', page, ", ".join(told))
 
-    A site with a user admin of its own adds ``sync_with_verigator`` to its ``actions``.
+
+def _add_to_user_admin() -> None:
+    """Offer the action and show the link on Django's own user admin, on the instance alone: no class is touched.
+
+    A site with a user admin of its own adds ``sync_with_verigator`` to its ``actions``, ``second_step`` to its fields.
     """
     user_model = get_user_model()
     try:
@@ -344,9 +357,14 @@ def _add_user_action() -> None:
         import_module(f"{app.name}.admin")
     if not wanted or not admin.site.is_registered(user_model):
         return
-    user_admin = admin.site.get_model_admin(user_model)
-    if type(user_admin) is UserAdmin:
-        user_admin.actions = [*(user_admin.actions or ()), sync_with_verigator]
+    stock = admin.site.get_model_admin(user_model)
+    if type(stock) is UserAdmin:
+        instance: Any = stock
+        instance.actions = [*(stock.actions or ()), sync_with_verigator]
+        instance.list_display = (*stock.list_display, second_step)
+        instance.list_select_related = ("verigator",)
+        instance.readonly_fields = (*stock.readonly_fields, second_step)
+        instance.fieldsets = (*(stock.fieldsets or ()), (None, {"fields": (second_step,)}))
 
 
-_add_user_action()
+_add_to_user_admin()

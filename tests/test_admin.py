@@ -16,7 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_verigator.admin import VerigatorUserAdmin, sync_with_verigator
+from django_verigator.admin import VerigatorUserAdmin, second_step, sync_with_verigator
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
 from django_verigator.flows import recovery
@@ -75,7 +75,7 @@ def test_action_on_users__registers_repairs_and_reports_each_kind(alice, carol, 
     response = run_action(browser, USERS, *(user.pk for user in users))
     told = messages_of(response)
     for part in ("registered: 2", "repaired: 1", "already in order: 1", "without a phone: 1",
-                 "refused by the provider: 1", "to be tried again later: 1"):  # fmt: skip
+                 "number refused: 1", "to be tried again later: 1"):  # fmt: skip
         assert part in told[0]
     assert "refused (invalid_data)" in told[1]
     assert "slow (timeout)" in told[1]
@@ -91,12 +91,29 @@ def test_action_on_links__does_the_same(alice, support, browser):
 
 def test_action__leaves_more_than_the_limit_to_the_next_sync(support, browser, settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "ADMIN_SYNC_LIMIT": 2}
+    # Some of them have no link yet: they are left as well.
     User.objects.bulk_create([User(username=f"u{n}", phone_number=f"+3725550001{n}") for n in range(5)])
-    for user in User.objects.exclude(pk=support.pk):
+    for user in User.objects.filter(username__in=("u0", "u3")):
         VerigatorUser.objects.create(user=user, phone_number=user.phone_number, state="pending")
     told = messages_of(run_action(browser, USERS, *(u.pk for u in User.objects.exclude(pk=support.pk))))
     assert told == ["registered: 2", "3 more users are left to the next run of verigator_sync."]
     assert VerigatorUser.objects.filter(state="registered").count() == 2
+
+
+def test_user_admin__shows_the_link_masked(alice, support, browser):
+    VerigatorUser.objects.update(last_error="timeout")
+    page = browser.get(f"/admin/site/user/{alice.pk}/change/").content.decode()
+    assert "registered, " in page
+    assert f'<a href="/admin/django_verigator/verigatoruser/{alice.verigator.pk}/change/">' in page
+    assert ", timeout</a>" in page
+    with CaptureQueriesContext(connection) as watched:
+        listed = browser.get(USERS).content.decode()
+    assert listed.count("verigatoruser/") >= 1
+    assert [query for query in watched if query["sql"].startswith('SELECT "django_verigator_verigatoruser"')] == []
+    shown = second_step(alice)
+    assert PHONE not in shown
+    assert PHONE[-2:] in shown
+    assert second_step(User(pk=0)) == "-"
 
 
 def test_R36_action__ends_in_time_where_the_provider_is_slow(support, browser, settings, monkeypatch):

@@ -235,7 +235,7 @@ def test_file__may_come_from_a_spreadsheet(users, run, content):
     [
         (b"", "must name the columns"),
         (b"u0,+37255500000\n", "must name the columns"),
-        (b"username,phone,email\n", "none of username"),
+        (b"username,phone,email\n", "none of username, phone, user_id, id_in_service: email."),
         (b"username,phone,phone\n", "twice"),
         ("username,phone\n".encode("utf-16"), "must name the columns"),
     ],
@@ -244,6 +244,14 @@ def test_first_line__must_name_the_columns(users, run, content, said):
     code, _, err = run(content)
     assert code == 1
     assert said in err
+
+
+@pytest.mark.parametrize("head", ["Username;UserID;Phone", "username,user id,phone_number", "USER NAME,user-id,Phone"])
+def test_first_line__is_read_however_its_names_are_written(users, run, head):
+    delimiter = ";" if ";" in head else ","
+    content = f"{head}\nu0{delimiter}abc{delimiter}{NUMBERS[0]}\n"
+    assert run(content)[0] == 0
+    assert (link("u0").verigator_id, link("u0").phone_number) == ("abc", NUMBERS[0])
 
 
 def test_file_that_cannot_be_read__is_said_without_a_traceback(users, run, db):

@@ -156,11 +156,11 @@ def sync_users(users: Sequence[Any], *, seconds: float) -> tuple[Report, Sequenc
     return report, []
 
 
-def mark_due(users: Iterable[Any]) -> int:
+def mark_due(users: Iterable[Any]) -> None:
     """Have the next ``verigator_sync`` look at these users, and ``--due`` already at those who wait for registration
-    (whether the provider has lost a registered one only the full run asks); return how many."""
+    (whether the provider has lost a registered one only the full run asks). Who has no link yet is due anyway."""
     pks = [user.pk for user in users]
-    return VerigatorUser.objects.filter(user_id__in=pks).update(next_attempt_at=None)
+    VerigatorUser.objects.filter(user_id__in=pks).update(next_attempt_at=None)
 
 
 def sync_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -50,7 +51,7 @@ def _delimiter(file: TextIO) -> str:
 
 def _head(reader: Iterator[list[str]]) -> list[str]:
     try:
-        head = [cell.strip().lower() for cell in next(reader, [])]
+        head = [_column(cell) for cell in next(reader, [])]
     except csv.Error:
         head = []
     missing = [name for name in _NEEDED if name not in head]
@@ -59,10 +60,17 @@ def _head(reader: Iterator[list[str]]) -> list[str]:
     strange = [name for name in head if name not in COLUMNS]
     if strange:
         # Not ignored: a UserID in a column that is not known would be lost, and its user registered anew.
-        raise CommandError(f"The first line names {len(strange)} columns that are none of {', '.join(COLUMNS)}.")
+        raise CommandError(f"The first line names columns that are none of {', '.join(COLUMNS)}: {', '.join(strange)}.")
     if len(set(head)) < len(head):
         raise CommandError("The first line names a column twice.")
     return head
+
+
+def _column(name: str) -> str:
+    """The column that a heading means: "UserID" and "Phone number" as well as their own names."""
+    plain = re.sub(r"[\s_-]", "", name.lower())
+    meant = {"phonenumber": "phone"} | {column.replace("_", ""): column for column in COLUMNS}
+    return meant.get(plain, name.strip())
 
 
 def _row(line: int, head: list[str], cells: list[str]) -> Row:

@@ -16,12 +16,12 @@ import requests
 from .running import ROOT, manage, serving
 
 STEPS = [
-    r"ok +demo-walk-\w+ is registered at the provider as [0-9a-f-]{36}",
+    r"ok +demo-walk-\w+ registered as [0-9a-f-]{36}",
     r"ok +password accepted: a PIN is asked for, and the protected page stays closed",
-    r'ok +SMS to \+4477009\d+ says: ".*(?P<pin>\d{4}).*"',
-    r'ok +wrong PIN (?!(?P=pin))\d{4} refused: "The PIN is not right\..*"',
-    r"ok +right PIN (?P=pin) accepted",
-    r"ok +protected page /orders/ open",
+    r'ok +SMS says: ".*(?P<pin>\d{4}).*" \(to \+4477009\d+\)',
+    r'ok +wrong PIN refused: (?!(?P=pin))\d{4}, "The PIN is not right\..*"',
+    r"ok +right PIN accepted: (?P=pin)",
+    r"ok +protected page open: /orders/",
     r"ok +logged out: the protected page is closed again",
 ]
 WHOLE_WALK = re.compile(r"\n".join(rf" +{step}" for step in STEPS) + r"\n\Z")

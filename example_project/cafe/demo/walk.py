@@ -81,7 +81,7 @@ def steps(site: str, sandbox: Sandbox, provider: Api, service: str, user: User) 
         raise StepFailedError(f"registered: the provider does not know {user.username} ({error})") from None
     if known_as != link.id_in_service:
         raise StepFailedError(f"registered: the provider knows {user.username} as {known_as}")
-    yield f"{user.username} is registered at the provider as {link.verigator_id}"
+    yield f"{user.username} registered as {link.verigator_id}"
 
     visitor = Visitor(site)
     visitor.expect(visitor.is_kept_out(), "the protected page is closed")
@@ -94,7 +94,7 @@ def steps(site: str, sandbox: Sandbox, provider: Api, service: str, user: User) 
     if not messages or messages[-1]["user_id"] != link.verigator_id:
         raise StepFailedError(f"SMS: none came to {user.phone_number}")
     pin = messages[-1]["pin"]
-    yield f'SMS to {user.phone_number} says: "{messages[-1]["text"]}"'
+    yield f'SMS says: "{messages[-1]["text"]}" (to {user.phone_number})'
 
     wrong = f"{(int(pin) + 1) % 10 ** len(pin):0{len(pin)}}"
     visitor.open("/accounts/verify/")
@@ -102,16 +102,16 @@ def steps(site: str, sandbox: Sandbox, provider: Api, service: str, user: User) 
     visitor.expect(visitor.sees("/accounts/verify/") and bool(visitor.alert), f"wrong PIN {wrong} refused")
     refusal = visitor.alert
     visitor.expect(visitor.is_kept_out(), f"wrong PIN {wrong} opens nothing")
-    yield f'wrong PIN {wrong} refused: "{refusal}"'
+    yield f'wrong PIN refused: {wrong}, "{refusal}"'
 
     visitor.open("/accounts/verify/")
     visitor.send("/accounts/verify/", pin=pin)
     visitor.expect(visitor.sees(PROTECTED), f"right PIN {pin} accepted")
-    yield f"right PIN {pin} accepted"
+    yield f"right PIN accepted: {pin}"
 
     visitor.open(PROTECTED)
     visitor.expect(visitor.sees(PROTECTED, f"<b>{user.username}</b>"), "protected page open")
-    yield f"protected page {PROTECTED} open"
+    yield f"protected page open: {PROTECTED}"
 
     visitor.send("/accounts/logout/")
     visitor.expect(visitor.is_kept_out(), "logged out")
