@@ -77,7 +77,7 @@ class WireRig(Rig):
 class NetworkRig(WireRig):
     @abstractmethod
     def hurry(self) -> None:
-        """Build the backend anew, with a total time-out of a second or two."""
+        """Build the backend anew, with a total time-out of a second."""
 
     @abstractmethod
     def cut(self, **fault: Any) -> None:

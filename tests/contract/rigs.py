@@ -30,7 +30,7 @@ from .contract import CANARIES, LimitsRig, NetworkRig, Rig, WireRig
 CERTS = Path(__file__).parents[1] / "client" / "certs"
 PATIENT = {"connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 8.0}
 # On a busy machine a TLS handshake with the sandbox takes its time, and must be done before the stall begins.
-HASTY = {"connect_timeout": 1.5, "read_timeout": 0.4, "total_timeout": 1.5}
+HASTY = {"connect_timeout": 1.0, "read_timeout": 0.3, "total_timeout": 1.0}
 
 
 class LocMemRig(Rig):

@@ -106,7 +106,7 @@ def test_R28_write_that_meets_a_deadlock__is_done_again(walk: Any, name: str) ->
         assert walk(FLOWS[name], Refusing(number, times=1)) == undisturbed, sql
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", ["login", "cancel", "recovery", "first phone", "account"])
 def test_R28_write_that_fails_twice__is_no_500(walk: Any, name: str) -> None:
     walk(FLOWS[name], watch := Refusing())
     for number, sql in enumerate(watch.writes):
