@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter as Tally
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, ClassVar, TypeVar
 
@@ -27,6 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from django_verigator.backends import locmem
 from django_verigator.flows import pending, support, syncing
+from django_verigator.flows.digests import digest
 from django_verigator.flows.gate import MARK
 from django_verigator.models import (
     Challenge,
@@ -236,6 +238,8 @@ class Walk(RuleBasedStateMachine):
         self._new_trust(before, client)
         self._acting(url, data, before, response, about)
         self._changed_password(url, before, key, response, about)
+        if url == BROWSERS and data is not None:
+            self._ended_browsers(before, key)
         self._leaks(url, data, response)
         type(self).steps += 1
         self._holds()
@@ -371,6 +375,26 @@ class Walk(RuleBasedStateMachine):
             assert proof.at == self.clock.now() or self.clock.now() - proof.at < 5
             until = self.clock.now() + TRUST_DAYS * 24 * 3600
             self.beliefs.trusts[value] = Trust(person.name, person.epoch, person.password, until)
+
+    def _ended_browsers(self, before: _Before, key: str) -> None:
+        """Whoever ends a trusted browser ends every session but this one; the other trusted browsers stay."""
+        person, now = self.beliefs.people.get(before.user), self.clock.now()
+        if person is None or self.links[person.name].epoch == person.epoch:
+            return
+        assert self.beliefs.may_act(before.key, person, now, strictly=True), "somebody else ended a trusted browser"
+        old, epoch = person.epoch, self.links[person.name].epoch
+        self.beliefs.new_epoch(person, epoch, now)
+        proof = self.beliefs.proof(key, person)
+        if proof is not None and proof.epoch == old:
+            self.beliefs.proofs[key, person.name] = replace(proof, epoch=epoch)
+        for value, trust in self.beliefs.trusts.items():
+            if (trust.user, trust.epoch) != (person.name, old):
+                continue
+            if TrustedBrowser.objects.filter(digest=digest("browser", value)).exists():
+                trust.epoch = epoch
+            else:
+                trust.until = 0.0
+        self.seen["ended a trusted browser"] += 1
 
     def _acting(self, url: str, data: dict[str, str] | None, before: _Before, response: Any, about: Any) -> None:
         """I1 on what the site has done for the user of this session."""
