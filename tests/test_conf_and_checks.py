@@ -110,6 +110,12 @@ def test_L03_backend_that_cannot_be_built__is_an_error(settings, options, text):
     assert text in texts()
 
 
+@pytest.mark.parametrize("path", ["django_verigator.constants.METHOD_SMS", "builtins.print", "builtins.type"])
+def test_path_of_no_backend__is_an_error(settings, path):
+    settings.VERIGATOR = {"BACKENDS": {"default": {"BACKEND": path, "OPTIONS": {"a": 1}}}}
+    assert ids() == ["verigator.E002", "verigator.W005"]
+
+
 @pytest.mark.parametrize("endpoint", ["https://10.0.0.1", "https://192.168.1.7:8443/", "https://[fd00::1]"])
 def test_L03_private_address_of_a_provider__is_an_error(settings, endpoint):
     settings.VERIGATOR = with_options(endpoint=endpoint)

@@ -516,7 +516,7 @@ def test_E11_first_send_that_is_refused__is_explained_told_and_logged(
     assert Challenge.objects.filter(user=alice).get().refusal
 
 
-def test_refused_pin__is_an_event_whatever_refused_it(alice, browser, settings, heard):
+def test_refused_pin__is_an_event_whatever_refused_it(alice, browser, heard):
     """The fifth wrong one is a wrong one; what comes after is refused without asking the provider."""
     give_password(browser)
     for _ in range(6):

@@ -89,11 +89,11 @@ def build(alias: str) -> BaseBackend:
     entry = conf.current().BACKENDS[alias]
     cls = conf.resolve(entry["BACKEND"])
     options = entry.get("OPTIONS", {})
-    taken = inspect.signature(cls).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
-        for _, problem in conf.unknown(options, taken, f'VERIGATOR["BACKENDS"]["{alias}"]["OPTIONS"]'):
-            raise ImproperlyConfigured(problem)
     try:
+        taken = inspect.signature(cls).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+            for _, problem in conf.unknown(options, taken, f'VERIGATOR["BACKENDS"]["{alias}"]["OPTIONS"]'):
+                raise ImproperlyConfigured(problem)
         backend = cls(alias, **options)
     except (TypeError, ValueError) as error:
         raise ImproperlyConfigured(f'VERIGATOR["BACKENDS"]["{alias}"]: {error}') from None
