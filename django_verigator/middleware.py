@@ -88,6 +88,8 @@ class VerigatorMiddleware:
             door.caught = None
             next_url = _landing(request, response)
             door.admit(_user_of(request), fresh=True)
+        if door.logins:
+            door.end_hidden_logins()
         if door.caught is not None:
             user, auth_backend = door.caught
             goes_on = login.catch(request, user, auth_backend, next_url)
@@ -100,7 +102,7 @@ class VerigatorMiddleware:
 
 def _has_work(request: HttpRequest) -> bool:
     door: Gate = request.verigator  # type: ignore[attr-defined]
-    return door.caught is not None or door.cookies.has_work or request.session.modified
+    return door.caught is not None or bool(door.logins) or door.cookies.has_work or request.session.modified
 
 
 def _is_untouched(request: HttpRequest) -> bool:

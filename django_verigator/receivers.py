@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import router
 from django.db.models.signals import post_save, pre_delete
 
-from .flows import login, registration
+from .flows import gate, login, registration
 from .models import PhoneChange, VerigatorUser
 
 # A login writes one of these; it never changes where a phone comes from.
@@ -44,6 +44,15 @@ def link_deleted(sender: type, instance: VerigatorUser, *, using: str, **kwargs:
         registration.forget_remote(change.verigator_id, change.id_in_service)
 
 
+def logged_in(sender: type, request: Any, user: Any, **kwargs: Any) -> None:
+    session = getattr(request, "session", None)
+    if session is None:
+        return
+    gate.drop_old_proof(session, user)
+    if hasattr(request, "verigator"):
+        request.verigator.note_login(session, user)
+
+
 def logged_out(sender: type, request: Any, **kwargs: Any) -> None:
     if hasattr(request, "verigator"):
         login.cancel(request)
@@ -52,4 +61,5 @@ def logged_out(sender: type, request: Any, **kwargs: Any) -> None:
 def connect() -> None:
     post_save.connect(user_saved, dispatch_uid="django_verigator.user_saved")
     pre_delete.connect(link_deleted, sender=VerigatorUser, dispatch_uid="django_verigator.link_deleted")
+    user_logged_in.connect(logged_in, dispatch_uid="django_verigator.logged_in")
     user_logged_out.connect(logged_out, dispatch_uid="django_verigator.logged_out")

@@ -9,6 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.tokens import default_token_generator
+from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.test import AsyncClient, Client, RequestFactory
@@ -19,6 +20,7 @@ from django.utils.http import urlsafe_base64_encode
 import django_verigator
 from django_verigator.backends import locmem
 from django_verigator.decorators import verified_required
+from django_verigator.flows import policy
 from django_verigator.flows.gate import MARK
 from django_verigator.models import Challenge, VerigatorUser, new_epoch
 from django_verigator.testing import login_verified
@@ -304,3 +306,71 @@ def test_G04_pending_login__ends_after_its_time(alice, browser):
     Challenge.objects.update(started_at=timezone.now() - timedelta(seconds=601))
     assert browser.get(PIN_PAGE)["Location"] == "/accounts/login/"
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/accounts/login/"
+
+
+# --- logins that the request's session does not show ------------------------------------------------------------------
+
+CREDENTIALS = {"username": "alice", "password": PASSWORD}
+
+
+@pytest.mark.fault("X01")
+def test_login_to_a_session_of_its_own__hands_out_nothing_that_works(alice, browser):
+    response = browser.post("/session-of-its-own/", CREDENTIALS)
+    assert response["Location"] == PIN_PAGE
+    assert b"token" not in response.content
+    for session in Session.objects.all():
+        told = Client().get("/by-session-token/", headers={"X-Session-Token": session.session_key})
+        assert told.content == b"user=None"
+
+
+@pytest.mark.fault("X01")
+def test_login_to_a_session_of_its_own__of_a_user_who_owes_nothing_works(carol, browser):
+    token = browser.post("/session-of-its-own/", {**CREDENTIALS, "username": "carol"}).json()["token"]
+    told = browser.get("/by-session-token/", headers={"X-Session-Token": token})
+    assert told.content.decode() == f"user={carol.pk}"
+
+
+@pytest.mark.fault("X01")
+def test_login_to_no_session__hands_out_nothing(alice, browser):
+    response = browser.post("/token-alone/", CREDENTIALS)
+    assert response["Location"] == PIN_PAGE
+    assert b"token" not in response.content
+
+
+@pytest.mark.fault("X01")
+def test_login_to_no_session__by_who_has_the_proof_passes(alice, browser):
+    login_verified(browser, alice)
+    assert browser.get("/token-for-me/").content == b"token"
+    assert browser.get("/verified/").status_code == HTTPStatus.OK
+
+
+ENGINES = ["db", "cache", "cached_db", "file", "signed_cookies"]
+
+
+@pytest.mark.fault("T02")
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("url", ["/magic/alice/", "/admin/login/"])
+def test_proof__ends_with_the_login_it_was_given_in(alice, browser, settings, engine, url):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    alice.is_staff = True
+    alice.save()
+    give_password(browser)
+    browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert browser.get("/verified/").status_code == HTTPStatus.OK
+    browser.get("/cart/")
+    browser.post("/logout-keeping-the-cart/")
+    assert browser.get("/cart/").content == b"2"
+    response = browser.get(url) if url.startswith("/magic") else browser.post(url, CREDENTIALS)
+    assert response["Location"] == PIN_PAGE
+    assert is_nobody(browser)
+
+
+@pytest.mark.fault("X03")
+def test_cached_standing__is_of_one_user_and_no_namesake_of_another_tenant(alice, carol, browser, settings):
+    """Two databases behind one cache have users with the same keys."""
+    login_verified(browser, carol)
+    browser.get("/private/")
+    namesake = type(alice).objects.get(pk=alice.pk)
+    namesake.pk = carol.pk
+    assert policy.recent_standing(carol) is not None
+    assert policy.recent_standing(namesake) is None

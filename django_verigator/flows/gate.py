@@ -11,6 +11,7 @@ from typing import Any
 
 from django.contrib import auth
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
@@ -30,6 +31,8 @@ class Gate:
     Attributes:
         admitted: primary key (as the session has it) of the user this request was found to be allowed to act as.
         caught: the user who still owes the second step, with the authentication backend that let the user in.
+        logins: the sessions in which somebody was logged in within this request, and whom; not all need be the
+            request's own.
         cookies: what the response does with the pending cookie.
         lazy_user, lazy_auser: what the middleware installed; others there came from a login on the way.
     """
@@ -38,6 +41,7 @@ class Gate:
         self.request = request
         self.admitted: str | None = None
         self.caught: tuple[Any, str] | None = None
+        self.logins: list[tuple[SessionBase, Any]] = []
         self.cookies = CookieJar()
         self.lazy_user: Any = None
         self.lazy_auser: Any = None
@@ -77,8 +81,7 @@ class Gate:
             session.flush()
         else:
             self.caught = (user, session.get(auth.BACKEND_SESSION_KEY, ""))
-            for key in _AUTH_KEYS:
-                session.pop(key, None)
+            _end_login(session)
         nobody = AnonymousUser()
 
         async def auser() -> AnonymousUser:
@@ -123,12 +126,33 @@ class Gate:
         mark = self.mark(user) if user.is_authenticated else None
         return mark is not None and time.time() - mark["at"] <= max_age.total_seconds()
 
+    def end_hidden_logins(self) -> None:
+        """Undo each login of this request that its own session does not show, if its user owes the second step.
+
+        APIs put a session of their own on the request while they log somebody in, or hand out a token and keep none.
+        """
+        for session, user in self.logins:
+            hidden = session is not self.request.session
+            known = (self.admitted, self.caught and _session_pk(self.caught[0]))
+            if (not hidden and _session_pk(user) in known) or not policy.standing(user).owes:
+                continue
+            self.caught = (user, session.get(auth.BACKEND_SESSION_KEY) or getattr(user, "backend", ""))
+            if hidden:
+                _end_login(session)
+                session.save()
+
     # --- changing -----------------------------------------------------------------------------------------------------
 
     def trust(self, user: Any, epoch: str, method: str) -> None:
         """Write the proof into the session in which ``user`` is, or just was, logged in."""
         self.request.session[MARK] = new_mark(user, epoch, method)
         self.admitted = _session_pk(user)
+
+    def note_login(self, session: SessionBase, user: Any) -> None:
+        """Remember a login of this request, whoever made it; it is looked at before the response leaves."""
+        if _is_written(session, user):
+            self.admitted = None
+        self.logins.append((session, user))
 
     def keep(self, user: Any, epoch: str) -> None:
         """Have this session's proof outlive the epoch it was given in."""
@@ -150,6 +174,22 @@ def of(request: HttpRequest) -> Gate:
             "or stands before AuthenticationMiddleware."
         )
     return gate
+
+
+def drop_old_proof(session: SessionBase, user: Any) -> None:
+    """Have a proof end with the login it was given in: a site may keep its session's data over a log-out."""
+    if _is_written(session, user):
+        session.pop(MARK, None)
+
+
+def _is_written(session: SessionBase, user: Any) -> bool:
+    # The signal alone is no login: some send it when they hand a token to who is logged in already.
+    return session.modified and session.get(auth.SESSION_KEY) == _session_pk(user)
+
+
+def _end_login(session: SessionBase) -> None:
+    for key in _AUTH_KEYS:
+        session.pop(key, None)
 
 
 def new_mark(user: Any, epoch: str, method: str) -> dict[str, Any]:

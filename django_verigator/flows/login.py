@@ -537,7 +537,7 @@ def _complete(request: HttpRequest, user: Any, challenge: Challenge, epoch: str)
     door.trust(user, epoch, challenge.method)
     drop_pending(request)
     # Just written, so the next page need not read it; another session without proof is looked up all the same.
-    policy.remember(user.pk, policy.Standing(owes=True, epoch=epoch, has_phone=True))
+    policy.remember(user, policy.Standing(owes=True, epoch=epoch, has_phone=True))
     events.record(
         "verified", user, signal=signals.verified, request=request, method=challenge.method, challenge=challenge
     )

@@ -99,28 +99,30 @@ def assess(user: Any, link: VerigatorUser | None) -> Standing:
         epoch=link.epoch if link else "",
         has_phone=link is not None and link.has_usable_phone,
     )
-    remember(user.pk, found)
+    remember(user, found)
     return found
 
 
 def recent_standing(user: Any) -> Standing | None:
     """Return the standing read at most CACHE_SECONDS ago, or None. A hit does not prolong the entry."""
     try:
-        found = cache.get(_key(user.pk))
+        found = cache.get(_key(user))
     except Exception as error:  # noqa: BLE001 - every cache has its own errors; without one the database is asked
         logger.warning("cache_failed error=%s", events.describe(error))
         return None
     return Standing(*found) if isinstance(found, tuple) and len(found) == 3 else None
 
 
-def remember(user_pk: object, found: Standing) -> None:
+def remember(user: Any, found: Standing) -> None:
     """Have the guard believe this for CACHE_SECONDS."""
     try:
-        cache.set(_key(user_pk), (found.owes, found.epoch, found.has_phone), CACHE_SECONDS)
+        cache.set(_key(user), (found.owes, found.epoch, found.has_phone), CACHE_SECONDS)
     except Exception as error:  # noqa: BLE001 - as above
         logger.warning("cache_failed error=%s", events.describe(error))
 
 
-def _key(user_pk: object) -> str:
-    # Keyed, so that another site on the same cache cannot answer for this one.
-    return f"django_verigator.standing.{digest('standing', str(user_pk))[:32]}"
+def _key(user: Any) -> str:
+    # Keyed, so that another site on the same cache cannot answer for this one; and of the row and not its key alone,
+    # since tenants with databases or schemas of their own have the same keys.
+    row = f"{user._state.db}.{user.pk}.{user.get_username()}.{getattr(user, 'password', '')}"
+    return f"django_verigator.standing.{digest('standing', row)[:32]}"

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from http import HTTPStatus
 
 from django.contrib import admin
-from django.contrib.auth import get_user_model
+from django.contrib.auth import authenticate, get_user_model, logout
 from django.contrib.auth import login as auth_login
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends.db import SessionStore
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import engines
 from django.urls import include, path
+from django.views.decorators.http import require_POST
 
 import django_verigator
 from django_verigator.decorators import verified_required
@@ -76,6 +80,51 @@ def whoami_then_login(request: HttpRequest, name: str) -> HttpResponse:
     return magic_link(request, name)
 
 
+def session_of_its_own(request: HttpRequest) -> HttpResponse:
+    """Logs in to a session that it puts on the request, and takes it off again, as APIs for mobile apps do."""
+    user = authenticate(request, username=request.POST.get("username"), password=request.POST.get("password"))
+    if user is None:
+        return HttpResponse("wrong", status=HTTPStatus.UNAUTHORIZED)
+    outer, outer_user = request.session, request.user
+    request.session = SessionStore()
+    auth_login(request, user)
+    request.session.save()
+    token = request.session.session_key
+    request.session, request.user = outer, outer_user
+    return JsonResponse({"token": token})
+
+
+def by_session_token(request: HttpRequest) -> HttpResponse:
+    """Says who is logged in to the session whose key comes in a header."""
+    session = SessionStore(request.headers.get("X-Session-Token"))
+    return HttpResponse(f"user={session.get('_auth_user_id')}")
+
+
+def token_alone(request: HttpRequest) -> HttpResponse:
+    """Tells of a login that no session knows, and hands out a token for it."""
+    user = authenticate(request, username=request.POST.get("username"), password=request.POST.get("password"))
+    if user is None:
+        return HttpResponse("wrong", status=HTTPStatus.UNAUTHORIZED)
+    user_logged_in.send(sender=type(user), request=request, user=user)
+    return HttpResponse("token")
+
+
+@login_required
+def token_for_me(request: HttpRequest) -> HttpResponse:
+    """The same for who is logged in already."""
+    user_logged_in.send(sender=type(request.user), request=request, user=request.user)
+    return HttpResponse("token")
+
+
+@require_POST
+def logout_keeping_the_cart(request: HttpRequest) -> HttpResponse:
+    """Logs out and keeps what the site has put into the session."""
+    kept = {key: value for key, value in request.session.items() if not key.startswith("_auth")}
+    logout(request)
+    request.session.update(kept)
+    return HttpResponse("logged out")
+
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("django_verigator.urls")),
@@ -91,5 +140,10 @@ urlpatterns = [
     path("recent/", recent),
     path("arecent/", arecent),
     path("magic/<str:name>/", magic_link),
+    path("session-of-its-own/", session_of_its_own),
+    path("by-session-token/", by_session_token),
+    path("token-alone/", token_alone),
+    path("token-for-me/", token_for_me),
+    path("logout-keeping-the-cart/", logout_keeping_the_cart),
     path("whoami-then-login/<str:name>/", whoami_then_login),
 ]
