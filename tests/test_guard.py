@@ -350,7 +350,8 @@ ENGINES = ["db", "cache", "cached_db", "file", "signed_cookies"]
 @pytest.mark.fault("T02")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("url", ["/magic/alice/", "/admin/login/"])
-def test_proof__ends_with_the_login_it_was_given_in(alice, browser, settings, engine, url):
+def test_proof__ends_with_the_login_it_was_given_in(alice, browser, settings, tmp_path, engine, url):
+    settings.SESSION_FILE_PATH = tmp_path
     settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     alice.is_staff = True
     alice.save()

@@ -136,7 +136,7 @@ class Gate:
             known = (self.admitted, self.caught and _session_pk(self.caught[0]))
             if (not hidden and _session_pk(user) in known) or not policy.standing(user).owes:
                 continue
-            self.caught = (user, session.get(auth.BACKEND_SESSION_KEY) or getattr(user, "backend", ""))
+            self.caught = (user, session.get(auth.BACKEND_SESSION_KEY, getattr(user, "backend", "")))
             if hidden:
                 _end_login(session)
                 session.save()
