@@ -7,7 +7,7 @@ before every wait, so that nothing (not the handshakes, a proxy, the headers or 
 
 from __future__ import annotations
 
-import threading
+from contextvars import ContextVar
 from time import monotonic
 
 from .masked import SecretText
@@ -81,16 +81,14 @@ class Limits:
             raise TooMuchReceived("answer too long")
 
 
-class _Current(threading.local):
-    limits: Limits | None = None
-
-
-# The exchange this thread is starting. Only a new or reused connection looks here; from then on its socket holds
-# the limits itself, since a stream may be read on while the same thread makes other calls.
-current = _Current()
+# The exchange this thread or greenlet is starting (each has a context of its own, whenever gevent came). Only a new or
+# reused connection looks here; from then on its socket holds the limits itself, since a stream may be read on while the
+# same thread makes other calls.
+current: ContextVar[Limits | None] = ContextVar("django_verigator.limits", default=None)
 
 
 def current_limits() -> Limits:
-    if current.limits is None:
+    limits = current.get()
+    if limits is None:
         raise RuntimeError("no exchange has begun in this thread")
-    return current.limits
+    return limits
