@@ -59,7 +59,8 @@ class VerigatorMiddleware:
                 "VerigatorMiddleware needs SessionMiddleware and AuthenticationMiddleware before it in MIDDLEWARE."
             )
         door = request.verigator = Gate(request)  # type: ignore[attr-defined]
-        door.lazy_user = SimpleLazyObject(partial(_guarded, door, request.user))
+        door.outer_user = request.user
+        door.lazy_user = SimpleLazyObject(partial(_guarded, door, door.outer_user))
         request.user = door.lazy_user
         if hasattr(request, "auser"):
             door.lazy_auser = request.auser = partial(_aguarded, door, request.auser)

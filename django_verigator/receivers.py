@@ -48,13 +48,15 @@ def logged_in(sender: type, request: Any, user: Any, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if session is None:
         return
-    gate.drop_old_proof(session, user)
     if hasattr(request, "verigator"):
         request.verigator.note_login(session, user)
+    else:
+        gate.drop_old_proof(session, user)
 
 
 def logged_out(sender: type, request: Any, **kwargs: Any) -> None:
     if hasattr(request, "verigator"):
+        request.verigator.admitted = None
         login.cancel(request)
 
 

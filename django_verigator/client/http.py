@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import traceback
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from time import monotonic, sleep
 from typing import Any, NoReturn, TypeVar
 
@@ -40,8 +38,8 @@ before_request: list[Callable[[str, str], None]] = []
 caller and nothing is sent. Tests use this to show that no database transaction is open during a call."""
 
 
-_budget: ContextVar[float | None] = ContextVar("django_verigator.budget", default=None)
-"""Seconds that each call may take, where that is less than its total time-out."""
+class _Budget(threading.local):
+    seconds: float | None = None
 
 
 class Transport:
@@ -97,6 +95,7 @@ class Transport:
             **headers,
         }
         self._sessions = Sessions(tls)
+        self._budget = _Budget()
         self.close = self._sessions.close
 
     def __reduce__(self) -> NoReturn:
@@ -105,17 +104,17 @@ class Transport:
     @contextmanager
     def within(self, seconds: float | None) -> Iterator[None]:
         """Have this thread's calls done in so many seconds each, where that is less than the total time-out."""
-        before = _budget.get()
+        before = self._budget.seconds
         if seconds is not None:
-            _budget.set(seconds if before is None else min(seconds, before))
+            self._budget.seconds = seconds if before is None else min(seconds, before)
         try:
             yield
         finally:
-            _budget.set(before)
+            self._budget.seconds = before
 
     def allowance(self) -> float:
         """Seconds that a call of this thread may take in all."""
-        budget = _budget.get()
+        budget = self._budget.seconds
         return self._total if budget is None else min(budget, self._total)
 
     def call(
@@ -162,7 +161,7 @@ class Transport:
                 raise BadAnswer("another success than 200")
             require_identity(response)
             return read(read_body(response))
-        except Exception as problem:  # noqa: BLE001 - sockets that somebody has patched raise what they like
+        except (BadAnswer, *WIRE_ERRORS) as problem:
             error = _translate(problem, limits, method, path, response.status_code)
         finally:
             response.close()
@@ -201,7 +200,7 @@ class Transport:
                     item = read(next(users))
                 except StopIteration:
                     return
-                except Exception as problem:  # noqa: BLE001 - as in _exchange
+                except (BadAnswer, *WIRE_ERRORS) as problem:
                     error = _translate(problem, limits, "GET", path, response.status_code)
                     break
                 yield item
@@ -234,7 +233,7 @@ class Transport:
         for hook in before_request:
             hook(method, path)
         limits = Limits(self._connect, self._read, self.allowance(), query)
-        current.set(limits)
+        current.limits = limits
         try:
             response = self._sessions.get().send(
                 self._prepare(method, path, body),
@@ -243,7 +242,7 @@ class Transport:
                 allow_redirects=False,
                 proxies=self._proxies,
             )
-        except Exception as problem:  # noqa: BLE001 - as in _exchange
+        except WIRE_ERRORS as problem:
             error = _translate(problem, limits, method, path)
         else:
             if 200 <= response.status_code < 300:
@@ -251,7 +250,7 @@ class Transport:
             discard(response)
             error = status_error(response.status_code, method, path, response.headers.get("Retry-After"))
         finally:
-            current.set(None)
+            current.limits = None
         raise error
 
     def _prepare(self, method: str, path: str, body: SecretBody | None) -> requests.PreparedRequest:
@@ -279,7 +278,4 @@ def _translate(problem: Exception, limits: Limits, method: str, path: str, statu
         kind, message = RequestTimeoutError, "no complete answer in time"
     elif limits.sent and (limits.garbled or type(problem) is ValueError):
         kind, message = InvalidResponseError, "no HTTP, or too much of it"
-    elif not isinstance(problem, WIRE_ERRORS):
-        last = traceback.extract_tb(problem.__traceback__)[-1]
-        message += f" ({type(problem).__name__} in {os.path.basename(last.filename)}, line {last.lineno})"
     return kind(message, status=status, method=method, path=path, sent=not unsent)

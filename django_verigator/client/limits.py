@@ -7,7 +7,7 @@ before every wait, so that nothing (not the handshakes, a proxy, the headers or 
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+import threading
 from time import monotonic
 
 from .masked import SecretText
@@ -81,14 +81,16 @@ class Limits:
             raise TooMuchReceived("answer too long")
 
 
-# The exchange this thread or greenlet is starting (each has a context of its own, whenever gevent came). Only a new or
-# reused connection looks here; from then on its socket holds the limits itself, since a stream may be read on while the
-# same thread makes other calls.
-current: ContextVar[Limits | None] = ContextVar("django_verigator.limits", default=None)
+class _Current(threading.local):
+    limits: Limits | None = None
+
+
+# The exchange this thread is starting. Only a new or reused connection looks here; from then on its socket holds
+# the limits itself, since a stream may be read on while the same thread makes other calls.
+current = _Current()
 
 
 def current_limits() -> Limits:
-    limits = current.get()
-    if limits is None:
+    if current.limits is None:
         raise RuntimeError("no exchange has begun in this thread")
-    return limits
+    return current.limits

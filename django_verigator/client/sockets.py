@@ -1,17 +1,15 @@
 """Sockets, connections and an adapter that keep to the ``Limits`` of the exchange they serve.
 
-All that is asked of a socket is connect, send, recv, settimeout and close; TLS is done in memory. So sockets of any
-class will do, also those that gevent and eventlet put in the place of Python's, whenever they did it.
+CPython takes a socket's time-out as the total for one connect, recv, sendall, TLS read or TLS handshake, however many
+packets that takes. So setting it anew before each of these bounds them all.
 """
 
 from __future__ import annotations
 
 import http.client
-import io
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -24,144 +22,52 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from .limits import Limits, current_limits
 from .masked import SecretText
 
-_PIECE = 64 * 1024
+
+def _limited(sock: LimitedSocket | LimitedTlsSocket, operation: Callable[..., Any], *args: Any) -> Any:
+    sock.settimeout(sock.limits.left())
+    try:
+        return operation(*args)
+    except TimeoutError:
+        sock.limits.timed_out = True
+        raise
 
 
-class LimitedSocket:
-    """A socket, with or without TLS, as http.client uses one. Each operation takes as long as the limits say, however
-    many packets that takes.
-    """
+class LimitedSocket(socket.socket):
+    limits: Limits
 
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
-        self.limits = limits
-        self._sock = sock
-        self._tls: ssl.SSLObject | None = None
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._reader: _Reader | None = None
-        self._closed = False
-        self._deadline = 0.0
+    def connect(self, *args: Any) -> Any:
+        return _limited(self, super().connect, *args)
 
-    def connect(self, address: Any) -> None:
-        self._in_time(self._wait, self._sock.connect, address)
-
-    def start_tls(self, context: ssl.SSLContext, host: str) -> None:
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._in_time(self._through_tls, self._tls.do_handshake)
-
-    def recv_into(self, buffer: memoryview) -> int:
-        if self._tls is None:
-            received: int = self._in_time(self._wait, self._sock.recv_into, buffer)
-            self.limits.count(received)
-            return received
-        try:
-            received = self._in_time(self._through_tls, self._tls.read, len(buffer), buffer)
-        except ssl.SSLEOFError:  # many servers end a connection without saying so in TLS
-            return 0
+    def recv_into(self, *args: Any) -> Any:
+        received = _limited(self, super().recv_into, *args)
+        self.limits.count(received)
         return received
 
-    def sendall(self, data: bytes) -> None:
-        self._in_time(self._send if self._tls is None else self._send_through_tls, data)
-
-    def makefile(self, *_: Any) -> io.BufferedReader:
-        self._reader = _Reader(self)
-        return self._reader
-
-    def settimeout(self, _: Any) -> None:
-        """Nothing to do: the limits say how long each operation may take."""
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        """Close the socket, or have it closed with what ``makefile`` gave, which may still be read."""
-        self._closed = True
-        if self._reader is None or self._reader.closed:
-            self._sock.close()
-
-    def reader_closed(self) -> None:
-        self._reader = None
-        if self._closed:
-            self._sock.close()
-
-    def _in_time(self, operation: Callable[..., Any], *args: Any) -> Any:
-        self._deadline = monotonic() + self.limits.left()
-        try:
-            return operation(*args)
-        except TimeoutError:
-            self.limits.timed_out = True
-            raise
-
-    def _wait(self, operation: Callable[..., Any], *args: Any) -> Any:
-        seconds = self._deadline - monotonic()
-        if seconds <= 0:
-            raise TimeoutError("time-out")
-        self._sock.settimeout(seconds)
-        return operation(*args)
-
-    def _send(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._wait(self._sock.send, rest) :]
-
-    def _send_through_tls(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            assert self._tls is not None
-            rest = rest[self._through_tls(self._tls.write, rest) :]
-
-    def _through_tls(self, operation: Callable[..., Any], *args: Any) -> Any:
-        while True:
-            try:
-                result = operation(*args)
-            except ssl.SSLWantReadError:
-                self._send(self._outgoing.read())
-                self._receive()
-            except ssl.SSLError:
-                with suppress(OSError):  # the other end's log says why
-                    self._send(self._outgoing.read())
-                raise
-            else:
-                self._send(self._outgoing.read())
-                return result
-
-    def _receive(self) -> None:
-        received = self._wait(self._sock.recv, _PIECE)
-        self.limits.count(len(received))
-        if received:
-            self._incoming.write(received)
-        else:
-            self._incoming.write_eof()
+    def sendall(self, *args: Any) -> Any:
+        return _limited(self, super().sendall, *args)
 
 
-class _Received(io.RawIOBase):
-    def __init__(self, sock: LimitedSocket) -> None:
-        self.sock = sock
+class LimitedTlsSocket(ssl.SSLSocket):
+    limits: Limits
 
-    def readable(self) -> bool:
-        return True
+    def do_handshake(self, *args: Any) -> Any:
+        # Runs inside wrap_socket(), before anyone else can hand over the limits.
+        self.limits = current_limits()
+        return _limited(self, super().do_handshake, *args)
 
-    def readinto(self, buffer: Any) -> int:
-        return self.sock.recv_into(buffer)
+    def read(self, *args: Any) -> Any:  # what SSLSocket's recv_into() calls
+        received = _limited(self, super().read, *args)
+        self.limits.count(received if isinstance(received, int) else len(received))
+        return received
 
-
-class _Reader(io.BufferedReader):
-    """What arrives at a socket, as a file."""
-
-    raw: _Received
-
-    def __init__(self, sock: LimitedSocket) -> None:
-        super().__init__(_Received(sock))
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self.raw.sock.reader_closed()
+    def send(self, *args: Any) -> Any:  # what SSLSocket's sendall() calls
+        return _limited(self, super().send, *args)
 
 
 class LimitedResponse(http.client.HTTPResponse):
     """Refuses headers that cannot be parsed; urllib3 would log them, which lets the provider write into our log."""
 
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, sock: LimitedSocket | LimitedTlsSocket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._limits = sock.limits
 
@@ -178,16 +84,10 @@ class LimitedResponse(http.client.HTTPResponse):
 
 class LimitedConnection(HTTPConnection):
     response_class = LimitedResponse
-    sock: Any  # a LimitedSocket, or None
 
-    def connect(self) -> None:
+    def _new_conn(self) -> socket.socket:
         limits = current_limits()
         limits.engaged = True
-        self.sock = self._first_that_connects(limits)
-        if self._tunnel_host:
-            self._tunnel()
-
-    def _first_that_connects(self, limits: Limits) -> LimitedSocket:
         started = monotonic()
         try:
             found = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
@@ -198,22 +98,20 @@ class LimitedConnection(HTTPConnection):
         for family, kind, protocol, _, address in found:
             limits.timed_out = False
             try:
-                sock = socket.socket(family, kind, protocol)
+                sock = LimitedSocket(family, kind, protocol)
             except OSError as error:
                 failure = error
                 continue
-            limited = LimitedSocket(sock, limits)
+            sock.limits = limits
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
-                limited.connect(address)
-            except BaseException as error:
+                sock.connect(address)
+            except OSError as error:
                 sock.close()
-                if not isinstance(error, OSError):
-                    raise
                 failure = error
             else:
-                return limited
+                return sock
         if isinstance(failure, TimeoutError):
             raise ConnectTimeoutError(self, "connect time-out") from failure
         raise NewConnectionError(self, "no connection") from failure
@@ -222,6 +120,7 @@ class LimitedConnection(HTTPConnection):
         # urllib3 connects plain HTTP in the middle of sending; here nothing is sent before the connection stands.
         if self.sock is None:
             self.connect()
+        assert isinstance(self.sock, LimitedSocket | LimitedTlsSocket)
         limits = current_limits()
         limits.engaged = True
         self.sock.limits = limits
@@ -232,12 +131,7 @@ class LimitedConnection(HTTPConnection):
 
 
 class LimitedTlsConnection(LimitedConnection, HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        assert self.ssl_context is not None
-        host = (self._tunnel_host or self.host).strip("[]").rstrip(".")
-        self.sock.start_tls(self.ssl_context, host)
-        self.is_verified = True
+    pass
 
 
 class LimitedPool(HTTPConnectionPool):
@@ -253,8 +147,7 @@ class LimitedAdapter(HTTPAdapter):
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
-        # More than one: a stream and calls made meanwhile; the greenlets of a thread that was patched late.
-        super().__init__(pool_connections=1, pool_maxsize=20, max_retries=0)
+        super().__init__(pool_connections=1, pool_maxsize=2, max_retries=0)  # 2: a stream, and calls made meanwhile
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

@@ -14,6 +14,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
+from django.utils.functional import LazyObject, empty
 
 from ..constants import METHOD_BROWSER
 from . import policy
@@ -34,6 +35,7 @@ class Gate:
         logins: the sessions in which somebody was logged in within this request, and whom; not all need be the
             request's own.
         cookies: what the response does with the pending cookie.
+        outer_user: what the middlewares before ours had put on the request.
         lazy_user, lazy_auser: what the middleware installed; others there came from a login on the way.
     """
 
@@ -43,6 +45,7 @@ class Gate:
         self.caught: tuple[Any, str] | None = None
         self.logins: list[tuple[SessionBase, Any]] = []
         self.cookies = CookieJar()
+        self.outer_user: Any = None
         self.lazy_user: Any = None
         self.lazy_auser: Any = None
 
@@ -74,22 +77,27 @@ class Gate:
             return bool(mark["epoch"] == standing.epoch)
         return not standing.owes
 
-    def _stop(self, user: Any) -> AnonymousUser:
+    def _stop(self, user: Any) -> Any:
         session = self.request.session
+        user = _bare(user)
         if self.mark(user) is not None:
             # It was trusted once and the trust has ended (reset, new phone): the whole login ends with it.
             session.flush()
         else:
             self.caught = (user, session.get(auth.BACKEND_SESSION_KEY, ""))
             _end_login(session)
-        nobody = AnonymousUser()
+        nobody: Any = AnonymousUser()
+        self.request._cached_user = self.request._acached_user = nobody  # type: ignore[attr-defined]
+        # What middlewares hang on each user (django-otp's is_verified), views ask of this one as well.
+        _forget(self.outer_user)
+        if isinstance(self.outer_user, LazyObject) and not self.outer_user.is_authenticated:
+            nobody = self.outer_user
 
-        async def auser() -> AnonymousUser:
+        async def auser() -> Any:
             return nobody
 
         self.request.user = nobody
         self.request.auser = auser
-        self.request._cached_user = self.request._acached_user = nobody  # type: ignore[attr-defined]
         return nobody
 
     def mark(self, user: Any) -> dict[str, Any] | None:
@@ -150,9 +158,11 @@ class Gate:
 
     def note_login(self, session: SessionBase, user: Any) -> None:
         """Remember a login of this request, whoever made it; it is looked at before the response leaves."""
+        if session is not self.request.session or self.admitted != _session_pk(user):
+            drop_old_proof(session, user)
         if _is_written(session, user):
             self.admitted = None
-        self.logins.append((session, user))
+        self.logins.append((session, _bare(user)))
 
     def keep(self, user: Any, epoch: str) -> None:
         """Have this session's proof outlive the epoch it was given in."""
@@ -185,6 +195,21 @@ def drop_old_proof(session: SessionBase, user: Any) -> None:
 def _is_written(session: SessionBase, user: Any) -> bool:
     # The signal alone is no login: some send it when they hand a token to who is logged in already.
     return session.modified and session.get(auth.SESSION_KEY) == _session_pk(user)
+
+
+def _bare(user: Any) -> Any:
+    while isinstance(user, LazyObject):
+        if user._wrapped is empty:
+            user._setup()
+        user = user._wrapped
+    return user
+
+
+def _forget(user: Any) -> None:
+    """Have a lazy user be asked for again, and what it was made of."""
+    while isinstance(user, LazyObject):
+        made_of, user._wrapped = user._wrapped, empty
+        user = made_of
 
 
 def _end_login(session: SessionBase) -> None:

@@ -1,0 +1,87 @@
+"""What the sites with other packages (tests/neighbours) have shown, without the packages."""
+
+from __future__ import annotations
+
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model, login, logout
+from django.http import HttpResponse
+from django.urls import path, reverse
+from django.utils.functional import SimpleLazyObject
+
+from django_verigator.testing import login_verified
+from tests.site.urls import urlpatterns as site_urls
+
+OURS = "django_verigator.middleware.VerigatorMiddleware"
+
+
+class Devices:
+    """Hangs something on every user, also on nobody, as django-otp's middleware does."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        request.user = SimpleLazyObject(partial(self.with_device, request.user))
+        return self.get_response(request)
+
+    def with_device(self, user: Any) -> Any:
+        user.has_device = False
+        return user
+
+
+def vault(request: Any) -> HttpResponse:
+    return HttpResponse(f"user={request.user.pk} {request.user.has_device} {request.user.has_device}")
+
+
+def log_in_again(request: Any) -> HttpResponse:
+    """Asks who is in, and logs the same user in again, as a page does that has asked for something more."""
+    login(request, get_user_model().objects.get(pk=request.user.pk), "django.contrib.auth.backends.ModelBackend")
+    return HttpResponse("again")
+
+
+def out_and_in(request: Any) -> HttpResponse:
+    """Logs out, keeps what the session held, and logs the same user in."""
+    pk = request.user.pk
+    kept = {key: value for key, value in request.session.items() if not key.startswith("_auth")}
+    logout(request)
+    request.session.update(kept)
+    login(request, get_user_model().objects.get(pk=pk), "django.contrib.auth.backends.ModelBackend")
+    return HttpResponse("again")
+
+
+urlpatterns = [
+    *site_urls,
+    path("vault/", vault),
+    path("log-in-again/", log_in_again),
+    path("out-and-in/", out_and_in),
+]
+pytestmark = pytest.mark.urls(__name__)
+
+
+@pytest.mark.parametrize("offset", [0, 1], ids=["before ours", "behind ours"])
+def test_middleware_that_hangs_something_on_each_user__hangs_it_on_nobody_too(alice, browser, settings, offset):
+    place = settings.MIDDLEWARE.index(OURS) + offset
+    devices = f"{__name__}.Devices"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE[:place], devices, *settings.MIDDLEWARE[place:]]
+    browser.force_login(alice)
+    assert browser.get("/vault/")["Location"] == reverse("verigator:verify")
+    assert browser.get("/vault/").content == b"user=None False False"
+    login_verified(browser, alice)
+    assert browser.get("/vault/").content.decode() == f"user={alice.pk} False False"
+
+
+def test_login_of_who_is_in_with_the_proof__keeps_it(alice, browser):
+    login_verified(browser, alice)
+    assert browser.get("/log-in-again/").content == b"again"
+    assert browser.get("/verified/").status_code == HTTPStatus.OK
+
+
+@pytest.mark.fault("T02")
+def test_login_after_a_log_out_in_the_same_request__ends_the_proof(alice, browser):
+    login_verified(browser, alice)
+    assert browser.get("/out-and-in/")["Location"] == reverse("verigator:verify")
+    assert browser.get("/whoami/").content == b"user=None verified=False"
