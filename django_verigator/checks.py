@@ -21,6 +21,7 @@ verigator.W004     USE_TZ is False
 verigator.W005     TRUSTED_PROXIES is empty (``check --deploy``)
 verigator.W006     PHONE is left out, and the user model has no phone_number
 verigator.W007     a limit is so high that it bounds nothing, or another one makes it void
+verigator.W008     users have a number that cannot be used (``check --deploy``)
 verigator.W020     a backend may wait longer than a web server lets a request wait
 verigator.W021     a backend's provider sends again by itself
 verigator.W022     a backend has credentials and PINs in addresses
@@ -41,6 +42,7 @@ from django.contrib.auth.middleware import (
 )
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError
 from django.db.models import ForeignObjectRel
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
@@ -49,6 +51,7 @@ from django.utils.module_loading import import_string
 from . import conf
 from .backends import BaseBackend, build, stand_ins_allowed
 from .constants import METHOD_TOTP
+from .flows.registration import without_usable_number
 from .middleware import VerigatorMiddleware
 from .views import LoginView
 
@@ -358,4 +361,20 @@ def check_deploy(**kwargs: Any) -> list[checks.CheckMessage]:
                 id="verigator.E008",
             )
         )
-    return found
+    return [*found, *_check_numbers()]
+
+
+def _check_numbers() -> list[checks.CheckMessage]:
+    try:
+        unusable = without_usable_number().count()
+    except DatabaseError:  # not there yet, or not migrated
+        return []
+    if not unusable:
+        return []
+    return [
+        checks.Warning(
+            f"{unusable} users have a number that cannot be used, and are asked for another one at their next login.",
+            hint="Mend the numbers where the site keeps them, and run verigator_sync; see docs/registration.md.",
+            id="verigator.W008",
+        )
+    ]

@@ -18,12 +18,14 @@ from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_variables
 
 from . import phone
+from .cleaning import plain_text
 from .flows import login
 from .flows.refusals import Reason, Refused
 
-# ASCII digits alone: \d and IntegerField take Arabic and full-width ones, $ takes a newline behind the last digit.
+# ASCII digits alone, as ``plain_text`` leaves them: \d takes others, $ takes a newline behind the last digit.
 _PIN = re.compile(r"[0-9]{4,16}\Z")
-_BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[ \u00a0-]+(?=[0-9])")
+_LONGEST_PIN = 40  # as typed
+_BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[ -]+(?=[0-9])")
 
 
 class _AskedFor(BoundField):
@@ -35,7 +37,7 @@ class _AskedFor(BoundField):
 
 
 class PinField(forms.CharField):
-    """A PIN as text, so that leading zeros stay; blanks and dashes between the digits are forgiven."""
+    """A PIN as text, so that leading zeros stay; any keyboard's digits, with blanks, dashes or a full stop about."""
 
     widget = forms.TextInput(
         attrs={
@@ -53,13 +55,14 @@ class PinField(forms.CharField):
     }
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=40, **kwargs)
+        super().__init__(max_length=_LONGEST_PIN, **kwargs)
 
     @sensitive_variables()
     def clean(self, value: Any) -> str:
-        if value in self.empty_values or not str(value).strip():
+        typed = str(value or "")
+        pin = _BETWEEN_DIGITS.sub("", plain_text(typed).strip(" .")) if len(typed) <= _LONGEST_PIN else typed
+        if not pin:
             raise ValidationError(self.error_messages["required"], code="required")
-        pin = _BETWEEN_DIGITS.sub("", value.strip(" ")) if isinstance(value, str) and len(value) <= 40 else ""
         if not _PIN.match(pin):
             raise ValidationError(self.error_messages["invalid"], code="invalid")
         return pin

@@ -6,10 +6,14 @@ import re
 
 import phonenumbers
 
+from .cleaning import plain_text
+
 # What people type between the digits. Anything else that is no digit makes the input no phone number.
-_SEPARATORS = re.compile(r"[ \-().\u00a0/]")
-_INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}\Z")
-MAX_INPUT = 40
+_SEPARATORS = re.compile(r"[ \-()./]")
+_SCHEME = re.compile(r"tel:", re.IGNORECASE)
+_INTERNATIONAL = re.compile(r"\+[0-9]+\Z")
+_E164 = re.compile(r"\+[1-9][0-9]{4,14}\Z")
+MAX_INPUT = 64
 _TYPES = {
     phonenumbers.PhoneNumberType.PREMIUM_RATE: "premium_rate",
     phonenumbers.PhoneNumberType.SHARED_COST: "shared_cost",
@@ -33,17 +37,20 @@ class InvalidPhoneError(ValueError):
 
 
 def normalise(text: object) -> str:
-    """Return the number in E.164 form (``+`` and 7 to 15 digits).
+    """Return the number in E.164 form (``+`` and up to 15 digits).
 
-    ``00`` in front counts as ``+``; blanks, dashes, dots, slashes and brackets are ignored. Whether the number is
-    possible (country, length) comes from Google's numbering plan; whether it is assigned only the provider can tell.
+    ``tel:`` in front is dropped, ``00`` counts as ``+``; blanks, dashes, dots, slashes and brackets are ignored, and
+    what ``plain_text`` makes plain is read so. Whether the number is possible (country, length) comes from Google's
+    numbering plan; whether it is assigned only the provider can tell.
 
     Raises:
-        InvalidPhoneError: for anything else, also extensions, letters and digits that are not ASCII.
+        InvalidPhoneError: for anything else, also extensions and letters.
     """
     if not isinstance(text, str) or len(text) > MAX_INPUT:
         raise InvalidPhoneError("not a phone number")
-    digits = _SEPARATORS.sub("", text.strip(" "))
+    plain = plain_text(text)
+    scheme = _SCHEME.match(plain)
+    digits = _SEPARATORS.sub("", plain[scheme.end() :] if scheme else plain)
     if digits.startswith("00"):
         digits = f"+{digits[2:]}"
     if not _INTERNATIONAL.match(digits):
@@ -52,9 +59,23 @@ def normalise(text: object) -> str:
         number = phonenumbers.parse(digits, None)
     except phonenumbers.NumberParseException:
         raise InvalidPhoneError("not a phone number in international form") from None
-    if not phonenumbers.is_possible_number(number):
+    found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if not phonenumbers.is_possible_number(number) or not _E164.match(found):
         raise InvalidPhoneError("not a possible phone number")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return found
+
+
+def as_text(value: object) -> str:
+    """Return what a site keeps as a phone number as text, in E.164 form where the value knows its own; "" for nothing.
+
+    A number of the phonenumbers library (django-phonenumber-field's too) prints as its site likes, often without the
+    country.
+    """
+    if isinstance(value, phonenumbers.PhoneNumber) and value.country_code and value.national_number:
+        return phonenumbers.format_number(value, phonenumbers.PhoneNumberFormat.E164)
+    international = getattr(value, "as_e164", None)
+    text = international if isinstance(international, str) else str(value or "")
+    return text if plain_text(text) else ""
 
 
 def region(number: str) -> str:

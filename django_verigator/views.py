@@ -321,6 +321,7 @@ class EnrolView(_NextMixin, FormView):  # type: ignore[type-arg]
         return super().get_context_data(
             username=mask_name(self.user.get_username()),
             pending=self.challenge is not None,
+            unusable=login.has_unusable_number(self.user),
             next=self.get_redirect_url(),
             **kwargs,
         )

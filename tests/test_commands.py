@@ -66,7 +66,8 @@ def test_verigator_service__says_what_is_wrong(sandbox, settings):
 def test_verigator_sync__registers_deletes_and_reports(service, sandbox, db, capsys):
     User.objects.bulk_create([User(username=f"u{n}", phone_number=f"+3725550001{n}") for n in range(3)])
     User.objects.bulk_create([User(username="nophone"), User(username="junk", phone_number="call me")])
-    call_command("verigator_sync")
+    with pytest.raises(CommandError, match="1 users have a number that cannot be used"):
+        call_command("verigator_sync")
     printed = capsys.readouterr().out
     assert "registered: 3" in printed
     assert "without a phone: 1" in printed
@@ -76,6 +77,7 @@ def test_verigator_sync__registers_deletes_and_reports(service, sandbox, db, cap
     assert {user.id: user.username for user in users} == stored
 
     User.objects.get(username="u0").delete()
+    User.objects.get(username="junk").delete()
     call_command("verigator_sync")
     assert "deleted at the provider: 1" in capsys.readouterr().out
     assert len(Api("api", "se:cret", sandbox.url).users.get_all(service.id)) == 2
@@ -116,14 +118,14 @@ def test_verigator_sync__counts_refused_numbers_and_does_not_call_that_order(ali
     call_command("verigator_sync")
     assert "Everything is in order." in capsys.readouterr().out
     User.objects.create_user("bob", phone_number="5550 0067")
-    for due in (False, True):
-        call_command("verigator_sync", due=due)
+    for as_json in (False, True):
+        with pytest.raises(CommandError, match="Mend it where the site keeps it") as ended:
+            call_command("verigator_sync", as_json=as_json)
+        assert ended.value.returncode == 4
         printed = capsys.readouterr().out
-        assert "number refused: 1" in printed
         assert "Everything is in order." not in printed
-        assert "mended where the site keeps them" in printed
-    call_command("verigator_sync", as_json=True)
-    report = json.loads(capsys.readouterr().out)
+        assert as_json or "number refused: 1" in printed
+    report = json.loads(printed)
     assert (report["outcome"], report["counts"]["refused"], report["counts"]["failed"]) == ("complete", 1, 0)
 
 

@@ -17,6 +17,8 @@ VERIGATOR = "django_verigator.backends.verigator.VerigatorBackend"
 GOOD = {"username": "u", "password": "p", "service_id": "s"}
 MIDDLEWARE = "django_verigator.middleware.VerigatorMiddleware"
 
+pytestmark = pytest.mark.django_db  # one check of a deployment counts rows
+
 
 def ids() -> list[str]:
     return [message.id for message in run_checks(tags=[checks.TAG], include_deployment_checks=True)]

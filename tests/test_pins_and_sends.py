@@ -145,8 +145,8 @@ def test_lock__ends_with_its_window(alice, browser, limits):
 
 @pytest.mark.parametrize(
     "pin",
-    ["", "   ", "123", "1" * 17, "12a4", "١٢٣٤", "１２３４", "²345", "+1234", "-1234", "1e55", "12\n34", "1234\n",
-     "12\x0034", "\u200f1234", "\u200b1234", "true", "null", "[]", "1" * 100_000],
+    ["", "   ", "123", "1" * 17, "12a4", "²345", "+1234", "-1234", "1e55", "12.34", "...", "12\x0034", "①②③④", "true",
+     "null", "[]", "1" * 100_000],
 )  # fmt: skip
 def test_H01_A15_what_is_no_pin__is_refused_without_a_call_or_a_try(alice, browser, checks, pin):
     give_password(browser)

@@ -7,12 +7,15 @@ from http import HTTPStatus
 
 import pytest
 from django.contrib.auth import SESSION_KEY
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
+from django_verigator import checks
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
-from django_verigator.flows import policy
+from django_verigator.flows import policy, support
 from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser
 
 from .conftest import PASSWORD, PHONE, give_password, sent_pin
@@ -60,11 +63,69 @@ def test_user_model_without_flags_and_groups__breaks_no_login_and_keeps_the_door
     assert policy.owes_second_step(plain_user, None) is True
 
 
-def test_refused_number_that_nobody_confirmed__is_no_phone(alice, browser):
+@pytest.mark.fault("P03")
+def test_number_that_the_provider_refused_from_the_first__is_no_way_past_the_step(alice, browser):
     VerigatorUser.objects.update(state="failed", registered_at=None)
-    assert not owes(browser, "alice")
-    VerigatorUser.objects.update(confirmed_at=timezone.now())
-    assert owes(Client(), "alice")
+    assert owes(browser, "alice")
+    assert browser.get(PIN_PAGE)["Location"] == ENROL
+    assert "No PIN can be sent to the number that we have of you." in browser.get(ENROL).content.decode()
+    assert browser.post(ENROL, {"phone": NUMBER})["Location"] == PIN_PAGE
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+    assert VerigatorUser.objects.get(user=alice).phone_number == NUMBER
+
+
+def test_number_that_was_confirmed_and_refused_later__stays_in_force(alice, browser):
+    VerigatorUser.objects.update(state="failed", registered_at=None, confirmed_at=timezone.now())
+    assert owes(browser, "alice")
+    assert browser.get(PIN_PAGE).status_code == HTTPStatus.OK
+
+
+UNREADABLE = ["call me", "5550 0067", "-", "n/a", "+372", "+372 5550 0067 ext 5", "+37255500067,+37255500068"]
+
+
+@pytest.mark.fault("P03")
+@pytest.mark.parametrize("number", UNREADABLE)
+def test_number_that_nobody_can_read__is_no_way_past_the_step(db, django_user_model, browser, caplog, number):
+    user = django_user_model.objects.create_user("eve", password=PASSWORD, phone_number=number)
+    assert [record.levelname for record in caplog.records if "phone_unreadable" in record.message] == ["WARNING"]
+    assert number not in caplog.text
+    assert owes(browser, "eve")
+    assert browser.get(PIN_PAGE)["Location"] == ENROL
+    browser.post(ENROL, {"phone": NUMBER})
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+    assert VerigatorUser.objects.get(user=user).phone_number == NUMBER
+
+
+@pytest.mark.fault("P03")
+@pytest.mark.parametrize("number", ["", " ", "\n", "\u200b", "\u00a0"])
+def test_user_for_whom_the_site_supplies_nothing__owes_nothing(db, django_user_model, browser, number):
+    django_user_model.objects.create_user("eve", password=PASSWORD, phone_number=number)
+    assert not owes(browser, "eve")
+
+
+@pytest.mark.fault("P03")
+def test_users_without_a_usable_number__are_counted_wherever_support_looks(alice, carol, django_user_model, capsys):
+    django_user_model.objects.create_user("eve", password=PASSWORD, phone_number="call me")
+    with pytest.raises(CommandError, match="1 users have a number that cannot be used") as ended:
+        call_command("verigator_sync")
+    assert ended.value.returncode == 4
+    call_command("verigator_sync", due=True)
+    call_command("verigator_status")
+    assert "a number that cannot be used, asked for another one at login: 1" in capsys.readouterr().out
+    messages = run_checks(tags=[checks.TAG], include_deployment_checks=True)
+    assert [message.msg[:7] for message in messages if message.id == "verigator.W008"] == ["1 users"]
+
+
+@pytest.mark.fault("P03")
+def test_support_s_code_and_the_emergency_switch__let_in_who_has_no_usable_number(
+    db, django_user_model, browser, settings
+):
+    user = django_user_model.objects.create_user("eve", password=PASSWORD, phone_number="call me")
+    assert owes(browser, "eve")
+    assert browser.post("/accounts/verify/recovery/", {"code": support.issue_code(user, by="test")}).status_code == 302
+    assert browser.get("/verified/").status_code == HTTPStatus.OK
+    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "none"}
+    assert not owes(Client(), "eve")
 
 
 @pytest.fixture
@@ -148,8 +209,8 @@ def test_enrolment__needs_a_login(db, browser):
 
 @pytest.mark.parametrize(
     "phone",
-    ["", "55500099", "+0123456789", "+372 555", "+3725550009912345678", "+372 5550 ext 5", "+372\t55500099",
-     "+372'\"><svg>", "+３７２５５５０００９９", "x" * 100_000],
+    ["", "55500099", "+0123456789", "+372 555", "+3725550009912345678", "+372 5550 ext 5", "+372\x0055500099",
+     "+372'\"><svg>", "+³⁷²⁵⁵⁵⁰⁰⁰⁹⁹", "x" * 100_000],
 )  # fmt: skip
 def test_H03_what_is_no_phone_number__is_refused_without_a_call(everybody, carol, browser, phone):
     give_password(browser, "carol")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from datetime import timedelta
 
+import phonenumbers
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models.signals import post_save, pre_delete
 from django.test import Client
@@ -310,7 +312,8 @@ def test_national_number_that_comes_after_the_link__is_refused_until_it_is_mende
         elif follow == "login":
             give_password(browser, "carol")
         else:
-            call_command("verigator_sync", due=follow == "due", verbosity=0)
+            with contextlib.suppress(CommandError):  # it counts the numbers that cannot be used
+                call_command("verigator_sync", due=follow == "due", verbosity=0)
         link = VerigatorUser.objects.get(user=carol)
         return link.state, link.last_error, link.phone_number
 
@@ -323,6 +326,47 @@ def test_national_number_that_comes_after_the_link__is_refused_until_it_is_mende
         set_number(PHONE)
     link = VerigatorUser.objects.get(user=carol)
     assert (link.state, link.last_error, link.phone_number) == (State.REGISTERED, "", PHONE)
+
+
+class NationalNumber(phonenumbers.PhoneNumber):
+    """As django-phonenumber-field has them, with PHONENUMBER_DEFAULT_FORMAT = "NATIONAL"."""
+
+    def __str__(self):
+        return "5550 0067"
+
+
+class ForeignNumber:
+    """Of a package that we do not know."""
+
+    as_e164 = PHONE
+
+    def __str__(self):
+        return "5550 0067"
+
+
+@pytest.mark.fault("P01")
+@pytest.mark.parametrize("number", [NationalNumber(country_code=372, national_number=55500067), ForeignNumber()])
+def test_number_that_knows_its_own_international_form__is_read_by_it(carol, browser, settings, number):
+    settings.VERIGATOR = {**settings.VERIGATOR, "PHONE": lambda user: number}
+    give_password(browser, "carol")
+    assert VerigatorUser.objects.get(user=carol).phone_number == PHONE
+    assert locmem.outbox[-1].to == PHONE
+
+
+@pytest.mark.fault("P01", "P03")
+def test_number_of_the_library_that_is_none__is_no_way_past_the_step(carol, browser, settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "PHONE": lambda user: NationalNumber(raw_input="5550 0067")}
+    assert give_password(browser, "carol")["Location"] == "/accounts/verify/"
+
+
+@pytest.mark.fault("P02")
+@pytest.mark.parametrize(
+    "number", [f"{PHONE}\n", "\u202a+372 5550 0067\u202c", "+372 5550\u20110067", "tel:+37255500067"]
+)
+def test_number_with_marks_that_nobody_sees__is_read(db, browser, number):
+    User.objects.create_user("eve", password=PASSWORD, phone_number=number)
+    give_password(browser, "eve")
+    assert locmem.outbox[-1].to == PHONE
 
 
 def test_national_number_of_a_user_with_a_phone__changes_nothing(alice, on_commit):

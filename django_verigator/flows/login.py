@@ -399,6 +399,12 @@ def has_phone(user: Any) -> bool:
     return link is not None and link.has_usable_phone
 
 
+def has_unusable_number(user: Any) -> bool:
+    """Whether the site has something for this user that no code can be sent to."""
+    link = registration.find_link(user)
+    return link is not None and link.state == VerigatorUser.State.FAILED and not link.has_usable_phone
+
+
 def barred(challenge: Challenge) -> Refused | None:
     """Return why the user whom a PIN page is shown to can prove nothing now; None if all is well."""
     return limits.barred(getattr(challenge.user, "verigator", None))  # read with the challenge

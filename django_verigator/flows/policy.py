@@ -66,8 +66,13 @@ def _day(value: datetime.date) -> datetime.date:
 def _is_required(user: Any, link: VerigatorUser | None) -> bool:
     required = conf.current().REQUIRED
     if required == "enrolled":
-        # Where nobody can say whether there is a phone, the door stays shut: the user enrols one.
-        return link is not None and (link.has_usable_phone or link.last_error == registration.PHONE_UNKNOWN)
+        # Only for whom the site supplies nothing there is no phone. Where it supplies what nobody can read, what the
+        # provider refused, or an error, the door stays shut: the user types a number.
+        return link is not None and (
+            link.has_usable_phone
+            or link.state == VerigatorUser.State.FAILED
+            or link.last_error == registration.PHONE_UNKNOWN
+        )
     if required == "staff":
         # Where the user model does not know who is staff, everybody may be.
         return bool(getattr(user, "is_staff", True) or getattr(user, "is_superuser", False))

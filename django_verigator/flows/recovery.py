@@ -10,6 +10,7 @@ from django.db import router, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from ..cleaning import plain_text
 from ..client.masked import SecretText
 from ..models import RecoveryCode
 from . import registration
@@ -22,12 +23,12 @@ CHARACTERS = 16
 
 SUPPORT_MINUTES = 15
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_LOOK_ALIKE = str.maketrans({"O": "0", "I": "1", "L": "1", " ": None, "-": None, "\u00a0": None})
+_LOOK_ALIKE = str.maketrans({"O": "0", "I": "1", "L": "1", " ": None, "-": None})
 
 
 def normalise(text: str) -> str:
     """Return a typed code in its one form, or "" if it is none: any case, blanks and dashes, O for 0, I or L for 1."""
-    code = text.upper().translate(_LOOK_ALIKE)
+    code = plain_text(text).upper().translate(_LOOK_ALIKE)
     return code if len(code) == CHARACTERS and not set(code) - set(_ALPHABET) else ""
 
 

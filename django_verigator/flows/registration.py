@@ -15,7 +15,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.db import IntegrityError, router, transaction
-from django.db.models import CharField, Exists, F, Func, OuterRef, Q
+from django.db.models import CharField, Exists, F, Func, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -34,6 +34,8 @@ LEASE_SECONDS = 60
 _REFUSED_NUMBER = 422
 PHONE_UNKNOWN = "phone_unknown"
 """On a link: the site's PHONE failed, so whether its user has a phone is not known."""
+UNREADABLE = "invalid_phone"
+"""On a link: what the site has for this user is no phone number."""
 FIRST_RETRY_SECONDS = 60
 LAST_RETRY_SECONDS = 6 * 3600
 _MOST_ATTEMPTS = 1000
@@ -77,10 +79,10 @@ def phone_of(user: Any) -> str | None:
             value = conf.resolve(source)(user)
         else:
             value = _follow(user, source)
+        return phone.as_text(value)
     except Exception as error:  # noqa: BLE001 - the site's code may raise anything, and saving a user must go on
         logger.error("phone_failed user=%s error=%s", user.pk, events.describe(error))
         return None
-    return str(value) if value else ""
 
 
 def _follow(user: Any, path: str) -> Any:
@@ -155,7 +157,7 @@ def ensure_link(user: Any) -> VerigatorUser | None:
 
 
 def new_link(user: Any) -> VerigatorUser:
-    """Return the link of a user who has none, not stored yet."""
+    """Return the link of a user who has none, not stored yet; ``tell_of_unusable`` when it is."""
     link = VerigatorUser(user_id=user.pk, **_unregistered(phone_of(user)))
     _know_user(link, user)
     return link
@@ -173,7 +175,20 @@ def _make_link(user: Any) -> VerigatorUser | None:
         once_more(work)
     except IntegrityError:  # written by somebody else just now, or the user is gone
         return find_link(user)
+    tell_of_unusable(link)
     return link
+
+
+def tell_of_unusable(link: VerigatorUser) -> None:
+    """Log that the site has something for this user that is no number: the user owes the second step all the same."""
+    if link.last_error == UNREADABLE:
+        events.record("phone_unreadable", link.user, level=logging.WARNING)
+
+
+def without_usable_number() -> QuerySet[VerigatorUser]:
+    """Return the links whose users owe the step under "enrolled" and have no number to send a PIN to."""
+    unknown = Q(state=State.NO_PHONE, last_error=PHONE_UNKNOWN)
+    return VerigatorUser.objects.filter(Q(state=State.FAILED) | unknown, confirmed_at=None)
 
 
 def _unregistered(raw: str | None) -> dict[str, Any]:
@@ -184,7 +199,7 @@ def _unregistered(raw: str | None) -> dict[str, Any]:
         return {"state": State.NO_PHONE, "last_error": ""}
     number = normalised(raw)
     if not number:
-        return {"state": State.FAILED, "last_error": "invalid_phone", "last_error_at": timezone.now()}
+        return {"state": State.FAILED, "last_error": UNREADABLE, "last_error_at": timezone.now()}
     return {"phone_number": number, "state": State.PENDING, "last_error": ""}
 
 
@@ -236,6 +251,7 @@ def _follow_without_number(link: VerigatorUser, raw: str | None) -> None:
     once_more(lambda: mine.update(**values))
     for name, value in values.items():
         setattr(link, name, value)
+    tell_of_unusable(link)
 
 
 def _reread(link: VerigatorUser) -> bool:

@@ -365,6 +365,9 @@ def _make_links(users: list[Any]) -> None:
     except IntegrityError:  # a user was deleted meanwhile
         for user in users:
             registration.ensure_link(user)
+    else:
+        for link in links:
+            registration.tell_of_unusable(link)
 
 
 def _in_pages(rows: Any) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django_verigator import conf
 from django_verigator.exceptions import WrongCredentialsError
 from django_verigator.flows import syncing
-from django_verigator.flows.registration import Outcome
+from django_verigator.flows.registration import without_usable_number
 from django_verigator.flows.runs import AlreadyRunningError, Progress
 from django_verigator.management.users import agree
 
@@ -26,12 +26,14 @@ TERMINAL_SECONDS = 0.2
 MEND_CREDENTIALS = 'the provider refuses the credentials: mend "username" and "password" in BACKENDS.'
 SOMETHING_LEFT = 1
 ALREADY_RUNNING = 3
+UNUSABLE_NUMBERS = 4
 
 
 class Command(BaseCommand):
     help = (
         "Register every user whose registration is missing, repair what the provider has lost, delete there what is "
-        "deleted here. Exit code 0 if nothing is left to do, 1 if something is, 3 if another run is under way."
+        "deleted here. Exit code 0 if nothing is left to do, 1 if something is, 3 if another run is under way, 4 if "
+        "nothing is left but users whose number cannot be used."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -96,11 +98,14 @@ class Command(BaseCommand):
             refused = WrongCredentialsError.reason in (report.error, report.down, *report.errors)
             advice = MEND_CREDENTIALS if refused else "run this again."
             raise CommandError(f"Something is left to do; {advice}", returncode=SOMETHING_LEFT)
-        if as_json:
-            return
-        if report.counts[Outcome.REFUSED]:
-            self.stdout.write("Nothing is left to do here; the refused numbers are mended where the site keeps them.")
-        else:
+        unusable = 0 if due else without_usable_number().count()
+        if unusable:
+            raise CommandError(
+                f"Nothing is left to do here, but {unusable} users have a number that cannot be used: they are asked "
+                "for another one at their next login. Mend it where the site keeps it.",
+                returncode=UNUSABLE_NUMBERS,
+            )
+        if not as_json:
             self.stdout.write(self.style.SUCCESS("Everything is in order."))
 
     def _batches(self) -> Callable[[list[int]], object]:
