@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model, login, logout
+from django.db import connection
 from django.http import HttpResponse
 from django.urls import path, reverse
 from django.utils.functional import SimpleLazyObject
 
+from django_verigator.flows import policy
 from django_verigator.testing import login_verified
 from tests.site.urls import urlpatterns as site_urls
 
@@ -85,3 +87,12 @@ def test_login_after_a_log_out_in_the_same_request__ends_the_proof(alice, browse
     login_verified(browser, alice)
     assert browser.get("/out-and-in/")["Location"] == reverse("verigator:verify")
     assert browser.get("/whoami/").content == b"user=None verified=False"
+
+
+@pytest.mark.fault("X03")
+def test_cached_standing__is_not_of_a_copy_in_another_schema(carol, monkeypatch):
+    """Tenants are made as copies of one another, keys and passwords included (django-tenants)."""
+    policy.assess(carol, None)
+    assert policy.recent_standing(carol) is not None
+    monkeypatch.setattr(connection, "schema_name", "two", raising=False)
+    assert policy.recent_standing(carol) is None

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
 from .. import conf
@@ -128,6 +129,8 @@ def remember(user: Any, found: Standing) -> None:
 
 def _key(user: Any) -> str:
     # Keyed, so that another site on the same cache cannot answer for this one; and of the row and not its key alone,
-    # since tenants with databases or schemas of their own have the same keys.
-    row = f"{user._state.db}.{user.pk}.{user.get_username()}.{getattr(user, 'password', '')}"
+    # since tenants with databases or schemas of their own (django-tenants) have the same keys, or copies of one row.
+    connection = connections[user._state.db or DEFAULT_DB_ALIAS]
+    place = (connection.alias, connection.settings_dict["NAME"], getattr(connection, "schema_name", ""))
+    row = f"{place}.{user.pk}.{user.get_username()}.{getattr(user, 'password', '')}"
     return f"django_verigator.standing.{digest('standing', row)[:32]}"
