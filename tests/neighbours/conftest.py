@@ -15,6 +15,8 @@ from django.urls import reverse
 from django_verigator.backends import locmem
 from tests.conftest import PASSWORD, PHONE
 
+pytest.register_assert_rewrite("tests.neighbours.admin_tests")
+
 HERE = Path(__file__).parent
 
 

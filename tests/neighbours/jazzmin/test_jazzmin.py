@@ -1,0 +1,3 @@
+"""django-jazzmin."""
+
+from tests.neighbours.admin_tests import *
