@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import connections, router
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -28,7 +30,10 @@ from django.views.decorators.debug import sensitive_variables
 
 from . import conf
 from .backends import Circuit, CircuitState, backends
-from .flows import glance, policy, recovery, support, syncing
+from .decorators import refusal
+from .flows import glance, limits, policy, recovery, support, syncing
+from .flows.login import PROOF_MAX_AGE
+from .flows.refusals import Refused
 from .flows.registration import Outcome
 from .models import Challenge, VerigatorUser
 
@@ -90,10 +95,36 @@ def _is_in_transaction() -> bool:
     return bool(connections[router.db_for_write(VerigatorUser)].settings_dict["ATOMIC_REQUESTS"])
 
 
-def _users(request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+def _users(
+    modeladmin: admin.ModelAdmin[Any],
+    request: HttpRequest,
+    queryset: QuerySet[Any],
+    may_help: Callable[[Any, Any], bool] = support.may_help,
+) -> list[Any]:
+    """Return the users of an action that weakens their accounts, without those whom this member of staff may not help.
+
+    Raises:
+        PermissionDenied: without the permission.
+    """
     if not request.user.has_perm(support.PERMISSION):
         raise PermissionDenied
-    return [link.user for link in queryset.select_related("user")]
+    users = [link.user for link in queryset.select_related("user")]
+    allowed = [user for user in users if may_help(request.user, user)]
+    if len(allowed) < len(users):
+        names = ", ".join(str(user.get_username()) for user in users if user not in allowed)
+        modeladmin.message_user(
+            request, gettext("You may not do this for: %(names)s") % {"names": names}, messages.ERROR
+        )
+    return allowed
+
+
+def _demand_proof(modeladmin: admin.ModelAdmin[Any], request: HttpRequest) -> HttpResponseBase | None:
+    """Return where a member of staff proves to be there, or None: a session that was left open weakens no account."""
+    answer = refusal(request, request.user, PROOF_MAX_AGE, back=request.get_full_path())
+    if answer is not None and request.user.is_authenticated:
+        text = gettext("Confirm that it is you. Then choose the action again.")
+        modeladmin.message_user(request, text, messages.WARNING)
+    return answer
 
 
 def _log(request: HttpRequest, user: Any, what: str) -> None:
@@ -103,15 +134,19 @@ def _log(request: HttpRequest, user: Any, what: str) -> None:
 @admin.action(description=_("Reset the second factor of selected users"), permissions=["reset"])
 def reset_second_factor(
     modeladmin: admin.ModelAdmin[Any], request: HttpRequest, queryset: QuerySet[Any]
-) -> HttpResponse | None:
+) -> HttpResponseBase | None:
     """Ask first; then take phone, recovery codes, trusted browsers and sessions back. The users are told by mail."""
-    users = _users(request, queryset)
+    users = _users(modeladmin, request, queryset)
+    if not users:
+        return None
+    if (answer := _demand_proof(modeladmin, request)) is not None:
+        return answer
     if not request.POST.get("post"):
         context = {
             **modeladmin.admin_site.each_context(request),
             "title": gettext("Reset the second factor of selected users"),
             "opts": modeladmin.opts,
-            "links": queryset,
+            "links": queryset.filter(user__in=users),
             "users": users,
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }
@@ -125,24 +160,40 @@ def reset_second_factor(
 
 
 @admin.action(description=_("Unlock selected users"), permissions=["reset"])
-def unlock(modeladmin: admin.ModelAdmin[Any], request: HttpRequest, queryset: QuerySet[Any]) -> None:
+def unlock(modeladmin: admin.ModelAdmin[Any], request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
     """Let locked users try again at once."""
-    users = _users(request, queryset)
+    users = _users(modeladmin, request, queryset)
+    if not users:
+        return None
+    if (answer := _demand_proof(modeladmin, request)) is not None:
+        return answer
     for user in users:
         support.unlock(user, by=request.user.get_username())
         _log(request, user, gettext("Second factor unlocked."))
     text = ngettext("%(count)d user was unlocked.", "%(count)d users were unlocked.", len(users))
     modeladmin.message_user(request, text % {"count": len(users)}, messages.SUCCESS)
+    return None
 
 
 @admin.action(description=_("Issue a recovery code to the selected user"), permissions=["reset"])
 def issue_recovery_code(
     modeladmin: admin.ModelAdmin[Any], request: HttpRequest, queryset: QuerySet[Any]
-) -> HttpResponse | None:
+) -> HttpResponseBase | None:
     """Show a code that works once within minutes. On a page of its own: a message would be kept in the session."""
-    users = _users(request, queryset)
-    if len(users) != 1:
+    if queryset.count() != 1:
         modeladmin.message_user(request, gettext("Select one user."), messages.ERROR)
+        return None
+    users = _users(modeladmin, request, queryset, support.may_issue_code)
+    if not users:
+        return None
+    if (answer := _demand_proof(modeladmin, request)) is not None:
+        return answer
+    try:
+        limits.require_first_post(request.POST)
+    except Refused:
+        modeladmin.message_user(
+            request, gettext("This code was shown already. Choose the action again."), messages.ERROR
+        )
         return None
     code = support.issue_code(users[0], by=request.user.get_username())
     _log(request, users[0], gettext("Recovery code issued."))
@@ -330,21 +381,51 @@ class ChallengeAdmin(_ReadOnly):
         return False
 
 
-@admin.display(description=_("second step"))
-def second_step(user: Any) -> str:
-    """State, masked phone and last error of a user's link; for the list and the fields of a user admin."""
-    link: VerigatorUser | None = getattr(user, "verigator", None)
-    if link is None:
-        return "-"
-    told = [str(value) for value in (link.get_state_display(), link.masked_phone, link.last_error) if value]
-    page = reverse("admin:django_verigator_verigatoruser_change", args=[quote(link.pk)])
-    return format_html('<a href="{}">{}</a>', page, ", ".join(told))
+class SecondStepMixin:
+    """Shows each user's second step in a user admin of the site: in the list, and on the user's page.
+
+    Goes before the admin class: ``class MyUserAdmin(SecondStepMixin, UserAdmin)``.
+    """
+
+    opts: Any
+    admin_site: admin.AdminSite
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        queryset: QuerySet[Any] = super().get_queryset(request).select_related("verigator")  # type: ignore[misc]
+        return queryset
+
+    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
+        return (*super().get_list_display(request), "second_step")  # type: ignore[misc]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
+        return (*super().get_readonly_fields(request, obj), "second_step")  # type: ignore[misc]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
+        fieldsets = tuple(super().get_fieldsets(request, obj))  # type: ignore[misc]
+        # Whoever is just being added has none.
+        return fieldsets if obj is None else (*fieldsets, (_("second step"), {"fields": ("second_step",)}))
+
+    @admin.display(description=_("second step"))
+    def second_step(self, user: Any) -> str:
+        """Return state, masked phone and last error of a user's link, which leads to its page where there is one."""
+        link: VerigatorUser | None = getattr(user, "verigator", None)
+        if link is None:
+            return "-"
+        told = ", ".join(
+            str(value) for value in (link.get_state_display(), link.masked_phone, link.last_error) if value
+        )
+        if not self.admin_site.is_registered(VerigatorUser):
+            return told
+        page = reverse(
+            "admin:django_verigator_verigatoruser_change", args=[quote(link.pk)], current_app=self.admin_site.name
+        )
+        return format_html('<a href="{}">{}</a>', page, told)
 
 
 def _add_to_user_admin() -> None:
-    """Offer the action and show the link on Django's own user admin, on the instance alone: no class is touched.
+    """Offer the action on Django's own user admin, on the instance alone: no class is touched, and nothing else of it.
 
-    A site with a user admin of its own adds ``sync_with_verigator`` to its ``actions``, ``second_step`` to its fields.
+    A site with a user admin of its own adds ``sync_with_verigator`` to its ``actions``, and takes ``SecondStepMixin``.
     """
     user_model = get_user_model()
     try:
@@ -359,12 +440,7 @@ def _add_to_user_admin() -> None:
         return
     stock = admin.site.get_model_admin(user_model)
     if type(stock) is UserAdmin:
-        instance: Any = stock
-        instance.actions = [*(stock.actions or ()), sync_with_verigator]
-        instance.list_display = (*stock.list_display, second_step)
-        instance.list_select_related = ("verigator",)
-        instance.readonly_fields = (*stock.readonly_fields, second_step)
-        instance.fieldsets = (*(stock.fieldsets or ()), (None, {"fields": (second_step,)}))
+        stock.actions = [*(stock.actions or ()), sync_with_verigator]
 
 
 _add_to_user_admin()

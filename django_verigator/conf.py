@@ -153,8 +153,8 @@ class Settings:
     """The readable part of the id under which the provider knows a user: a callable that takes the user, or the dotted
     path of one. Default: the username."""
     ADMIN_ACTION: bool = True
-    """Add "Sync selected users with Verigator", and a line about the link, to Django's own user admin; one of the
-    site's own puts ``django_verigator.admin.sync_with_verigator`` into its ``actions``."""
+    """Add "Sync selected users with Verigator" to Django's own user admin; one of the site's own puts
+    ``django_verigator.admin.sync_with_verigator`` into its ``actions``."""
     ADMIN_SYNC_LIMIT: int = 50
     """How many users the admin action handles within the request; the others are left to ``verigator_sync``."""
     STAND_IN: bool = False

@@ -43,14 +43,14 @@ def verified_required(view: _V | None = None, *, max_age: timedelta | None = Non
             @wraps(view)
             async def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
                 user = await request.auser()
-                answer = await sync_to_async(_refusal)(request, user, max_age)
+                answer = await sync_to_async(refusal)(request, user, max_age)
                 return await view(request, *args, **kwargs) if answer is None else answer
 
         else:
 
             @wraps(view)
             def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-                answer = _refusal(request, request.user, max_age)
+                answer = refusal(request, request.user, max_age)
                 return view(request, *args, **kwargs) if answer is None else answer
 
         return guarded  # type: ignore[return-value]
@@ -58,7 +58,15 @@ def verified_required(view: _V | None = None, *, max_age: timedelta | None = Non
     return decorate if view is None else decorate(view)
 
 
-def _refusal(request: HttpRequest, user: Any, max_age: timedelta | None) -> HttpResponseBase | None:
+def refusal(
+    request: HttpRequest, user: Any, max_age: timedelta | None, back: str | None = None
+) -> HttpResponseBase | None:
+    """Return where a user is sent who may not go on, or None.
+
+    Args:
+        max_age: as of ``verified_required``.
+        back: where the user comes back to after a new proof; None for the page with the form, or this one.
+    """
     door = gate.of(request)
     # Whoever was put on the request behind the middleware's back has not been looked at yet.
     user = door.admit(user)
@@ -68,7 +76,7 @@ def _refusal(request: HttpRequest, user: Any, max_age: timedelta | None) -> Http
         return None
     if door.admitted is None:  # asked again, the user turned out to have lost the trust
         return redirect_to_login(request.get_full_path())
-    here = _way_back(request)
+    here = _way_back(request) if back is None else back
     if not policy.standing(user).has_phone:
         return redirect_with_next("verigator:enrol", here)
     login.step_up(request, user, here)

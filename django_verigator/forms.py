@@ -195,6 +195,7 @@ _TEXTS: dict[Reason, str | Promise] = {
     Reason.SMS_FORBIDDEN: _("Signing in needs the Verigator app, and it is not linked to your number."),
     Reason.NO_PHONE: _("No PIN can be sent to this number."),
     Reason.BUSY: _("Your phone is just being registered. Try again in a moment."),
+    Reason.REPEATED: _("You have sent this form already."),
     Reason.ENDED: _("This sign-in has ended. Start again with your password."),
 }
 # Where it is known for how long, and said next.
@@ -203,7 +204,7 @@ _UNAVAILABLE = _("We cannot send or check PINs at the moment.")
 
 def explain(refused: Refused) -> str:
     """Say in the user's words why a flow refused, and when to try again. The same words for a right PIN and a wrong."""
-    waits = refused.until is not None and refused.until > timezone.now()
+    waits = refused.until is not None and refused.until > timezone.now() and refused.reason != Reason.REPEATED
     parts = [str(_UNAVAILABLE if waits and refused.reason == Reason.UNAVAILABLE else _TEXTS[refused.reason])]
     if refused.reason == Reason.WRONG and refused.tries_left:
         parts.append(

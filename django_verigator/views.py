@@ -29,7 +29,7 @@ from django.views.generic import FormView, TemplateView, View
 
 from . import conf
 from .constants import METHOD_SMS, METHOD_TOTP
-from .flows import events, gate, login
+from .flows import events, gate, limits, login
 from .flows.checking import why_closed
 from .flows.deadlocks import GaveUpError
 from .flows.refusals import Reason, Refused
@@ -414,6 +414,7 @@ class RecoveryCodesView(ChangeView):
 
     def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
         try:
+            limits.require_first_post(self.request.POST)
             codes = login.renew_recovery_codes(self.request, self.request.user)
         except Refused as refused:
             form.add_error(None, explain(refused))

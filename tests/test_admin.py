@@ -6,22 +6,26 @@ import re
 import time
 from datetime import timedelta
 from http import HTTPStatus
+from types import ModuleType
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Permission
 from django.contrib.messages import get_messages
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import include, path
 from django.utils import timezone
 
-from django_verigator.admin import VerigatorUserAdmin, second_step, sync_with_verigator
+from django_verigator.admin import SecondStepMixin, VerigatorUserAdmin, sync_with_verigator
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
 from django_verigator.flows import recovery
 from django_verigator.flows import support as support_flow
-from django_verigator.models import Challenge, SyncRun, VerigatorUser
+from django_verigator.flows.gate import MARK
+from django_verigator.models import Challenge, RecoveryCode, SyncRun, VerigatorUser
 from django_verigator.testing import login_verified
 from tests.site.models import User
 
@@ -36,7 +40,7 @@ CHALLENGES = "/admin/django_verigator/challenge/"
 def support(db, browser):
     """A superuser, signed in."""
     user = User.objects.create_superuser("support", password="x")
-    browser.force_login(user)
+    login_verified(browser, user)
     return user
 
 
@@ -100,7 +104,45 @@ def test_action__leaves_more_than_the_limit_to_the_next_sync(support, browser, s
     assert VerigatorUser.objects.filter(state="registered").count() == 2
 
 
-def test_user_admin__shows_the_link_masked(alice, support, browser):
+class OwnUserAdmin(SecondStepMixin, UserAdmin):
+    """As a site has it."""
+
+
+@pytest.fixture
+def own_site(settings):
+    """An admin site with the site's own user admin, in the place of the stock one."""
+    own = admin.AdminSite()
+    own.register(User, OwnUserAdmin)
+
+    def serve():
+        urls = ModuleType("urls")
+        urls.urlpatterns = [path("admin/", own.urls), path("accounts/", include("django_verigator.urls"))]
+        settings.ROOT_URLCONF = urls
+
+    own.serve = serve
+    return own
+
+
+@pytest.mark.fault("X10")
+def test_stock_user_admin__gets_the_action_and_nothing_else():
+    stock, pristine = admin.site.get_model_admin(User), UserAdmin(User, admin.AdminSite())
+    assert {name for name in vars(stock) if vars(stock)[name] != vars(pristine).get(name)} == {"admin_site", "actions"}
+    assert stock.actions == [sync_with_verigator]
+
+
+@pytest.mark.fault("X10")
+def test_own_user_admin__works_where_the_phone_links_have_no_page(alice, support, browser, own_site):
+    own_site.serve()
+    for url in (USERS, f"{USERS}{alice.pk}/change/", f"{USERS}add/"):
+        page = browser.get(url)
+        assert page.status_code == HTTPStatus.OK
+        assert "/verigatoruser/" not in page.content.decode()
+    assert "registered, " in browser.get(USERS).content.decode()
+
+
+def test_own_user_admin__shows_the_link_masked(alice, support, browser, own_site):
+    own_site.register(VerigatorUser, VerigatorUserAdmin)
+    own_site.serve()
     VerigatorUser.objects.update(last_error="timeout")
     page = browser.get(f"/admin/site/user/{alice.pk}/change/").content.decode()
     assert "registered, " in page
@@ -110,10 +152,11 @@ def test_user_admin__shows_the_link_masked(alice, support, browser):
         listed = browser.get(USERS).content.decode()
     assert listed.count("verigatoruser/") >= 1
     assert [query for query in watched if query["sql"].startswith('SELECT "django_verigator_verigatoruser"')] == []
-    shown = second_step(alice)
+    own_user_admin = own_site.get_model_admin(User)
+    shown = own_user_admin.second_step(alice)
     assert PHONE not in shown
     assert PHONE[-2:] in shown
-    assert second_step(User(pk=0)) == "-"
+    assert own_user_admin.second_step(User(pk=0)) == "-"
 
 
 def test_R36_action__ends_in_time_where_the_provider_is_slow(support, browser, settings, monkeypatch):
@@ -219,6 +262,85 @@ def test_link__says_of_its_user_what_the_command_says(alice, support, browser):
     fields = dict(re.findall(r"<label>([^<]+?):?</label>\s*<div class=\"readonly\">(.*?)</div>", page, re.DOTALL))
     assert fields["Recovery codes left"] == "10"
     assert fields["Last challenge"].startswith("sent, ")
+
+
+WEAKENING = ("reset_second_factor", "unlock", "issue_recovery_code")
+
+
+def weaken(client, action, user, **data):
+    return run_action(client, LINKS, user.verigator.pk, action=action, post="yes", **data)
+
+
+@pytest.fixture
+def nothing_done(alice):
+    """What support must not have done to Alice, for the asking."""
+    VerigatorUser.objects.update(consecutive_failures=3)
+    epoch = VerigatorUser.objects.get(user=alice).epoch
+
+    def check():
+        link = VerigatorUser.objects.get(user=alice)
+        assert (link.epoch, link.consecutive_failures, link.phone_number) == (epoch, 3, PHONE)
+        assert not RecoveryCode.objects.exists()
+
+    return check
+
+
+@pytest.mark.fault("T01")
+@pytest.mark.parametrize("action", WEAKENING)
+def test_what_weakens_an_account__asks_for_a_fresh_proof(alice, nothing_done, support, browser, action):
+    support.phone_number = "+37255500010"
+    support.save()
+    login_verified(browser, support)
+    session = browser.session
+    session[MARK] = {**session[MARK], "at": time.time() - 301}
+    session.save()
+    response = weaken(browser, action, alice)
+    assert response["Location"] == "/accounts/verify/"
+    nothing_done()
+    browser.post("/accounts/verify/resend/")
+    assert browser.post("/accounts/verify/", {"pin": sent_pin()})["Location"] == LINKS
+    assert "Then choose the action again." in browser.get(LINKS).content.decode()
+    assert "Location" not in weaken(browser, action, alice) or action != "issue_recovery_code"
+    with pytest.raises(AssertionError):
+        nothing_done()
+
+
+@pytest.mark.fault("T01")
+@pytest.mark.parametrize("action", WEAKENING)
+def test_what_weakens_an_account__makes_staff_without_a_phone_enrol_one(alice, nothing_done, support, browser, action):
+    browser.force_login(support)
+    assert weaken(browser, action, alice)["Location"].startswith("/accounts/enrol/?next=")
+    nothing_done()
+
+
+@pytest.mark.fault("T01")
+def test_code__is_never_one_s_own(support, browser):
+    VerigatorUser.objects.get_or_create(user=support)
+    assert "You may not do this for: support" in messages_of(weaken(browser, "issue_recovery_code", support))[0]
+    assert not RecoveryCode.objects.exists()
+
+
+@pytest.mark.fault("T01")
+@pytest.mark.parametrize("action", WEAKENING)
+def test_support_that_is_no_superuser__does_nothing_to_one(alice, nothing_done, browser, action):
+    User.objects.filter(pk=alice.pk).update(is_superuser=True)
+    helper = User.objects.create_user("helper", is_staff=True)
+    helper.user_permissions.set(Permission.objects.filter(codename__endswith="verigatoruser"))
+    helper.user_permissions.add(Permission.objects.get(codename="reset_second_factor"))
+    login_verified(browser, helper)
+    assert messages_of(weaken(browser, action, alice)) == ["You may not do this for: alice"]
+    nothing_done()
+
+
+@pytest.mark.fault("P05")
+def test_code_page__that_is_loaded_again_issues_no_other_code(alice, support, browser):
+    token = "t" * 64
+    assert "code" in weaken(browser, "issue_recovery_code", alice, csrfmiddlewaretoken=token).context
+    response = weaken(browser, "issue_recovery_code", alice, csrfmiddlewaretoken=token)
+    assert messages_of(response) == ["This code was shown already. Choose the action again."]
+    assert RecoveryCode.objects.count() == 1
+    weaken(browser, "issue_recovery_code", alice, csrfmiddlewaretoken="u" * 64)
+    assert RecoveryCode.objects.count() == 2
 
 
 def test_history_of_a_link__is_that_of_its_user(alice, support, browser):

@@ -746,7 +746,7 @@ def desk(db):
     names = ["view_verigatoruser", "reset_second_factor"]
     helper.user_permissions.set(Permission.objects.filter(codename__in=names))
     client = Client()
-    client.force_login(helper)
+    login_verified(client, helper)
     return client
 
 
@@ -979,3 +979,17 @@ def test_grace_until__takes_a_date_only(use):
     use(GRACE_UNTIL="2030-01-01")
     assert conf.problems({"BACKENDS": {"a": {"BACKEND": "x"}}, "GRACE_UNTIL": "2030-01-01"})
     assert not conf.problems({"BACKENDS": {"a": {"BACKEND": "x"}}, "GRACE_UNTIL": date(2030, 1, 1)})
+
+
+@pytest.mark.fault("P05")
+def test_recovery_codes__are_made_once_for_one_form(alice, browser):
+    login_verified(browser, alice)
+    form = {"password": PASSWORD, "csrfmiddlewaretoken": "t" * 64}
+    codes = browser.post(CODES, form).context["codes"]
+    made = set(RecoveryCode.objects.values_list("digest", flat=True))
+    page = browser.post(CODES, form)
+    assert "codes" not in page.context
+    assert "You have sent this form already." in page.content.decode()
+    assert "Try again in" not in page.content.decode()
+    assert set(RecoveryCode.objects.values_list("digest", flat=True)) == made
+    assert len(browser.post(CODES, {**form, "csrfmiddlewaretoken": "u" * 64}).context["codes"]) == len(codes)

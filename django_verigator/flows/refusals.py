@@ -31,6 +31,7 @@ class Reason(enum.Enum):
     SMS_FORBIDDEN = "sms_forbidden"  # only the app is allowed, and it is not linked
     NO_PHONE = "no_phone"  # there is no number to send to
     BUSY = "busy"  # the user is just being registered by somebody else
+    REPEATED = "repeated"  # this very form was posted before
     ENDED = "ended"  # the pending login is over: back to the password
 
 

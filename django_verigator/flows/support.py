@@ -16,6 +16,16 @@ from . import events, limits, notices, recovery, registration
 PERMISSION = "django_verigator.reset_second_factor"
 
 
+def may_help(helper: Any, user: Any) -> bool:
+    """Whether a member of staff may weaken this user's second factor: superusers are helped by superusers alone."""
+    return bool(getattr(helper, "is_superuser", False) or not getattr(user, "is_superuser", False))
+
+
+def may_issue_code(helper: Any, user: Any) -> bool:
+    """Whether a member of staff may see a code of this user: never an own one, which would be a proof for nothing."""
+    return helper.pk != user.pk and may_help(helper, user)
+
+
 def reset(user: Any, *, by: str) -> None:
     """Take a user's second factor back: phone, codes, browsers and every session that was trusted because of them.
 
