@@ -44,7 +44,7 @@ def discard(response: requests.Response) -> None:
     try:
         # After a 1xx, which http.client takes for the answer, the real one would follow.
         if response.status_code >= 200:
-            with suppress(BadAnswer, *WIRE_ERRORS):
+            with suppress(Exception):
                 read_body(response)
     finally:
         response.close()

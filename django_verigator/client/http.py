@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic, sleep
 from typing import Any, NoReturn, TypeVar
 
@@ -38,8 +40,8 @@ before_request: list[Callable[[str, str], None]] = []
 caller and nothing is sent. Tests use this to show that no database transaction is open during a call."""
 
 
-class _Budget(threading.local):
-    seconds: float | None = None
+_budget: ContextVar[float | None] = ContextVar("django_verigator.budget", default=None)
+"""Seconds that each call may take, where that is less than its total time-out."""
 
 
 class Transport:
@@ -48,7 +50,8 @@ class Transport:
     Arguments:
         endpoint: the provider's address, before the paths; http:// is accepted for loopback hosts alone.
         headers: of each request, beside those that every request has; secret ones as ``SecretText``.
-        connect_timeout: seconds for each attempt to connect, for a proxy's answer, and for the TLS handshake.
+        connect_timeout: seconds to connect (to whichever address of the host takes the connection first), for a proxy's
+            answer, and for the TLS handshake; each of them.
         read_timeout: seconds of silence after that.
         total_timeout: seconds for the whole call. Only the name resolver's time is not counted, since it cannot be cut.
         idle_timeout: seconds of silence within a stream, which has no total.
@@ -95,7 +98,6 @@ class Transport:
             **headers,
         }
         self._sessions = Sessions(tls)
-        self._budget = _Budget()
         self.close = self._sessions.close
 
     def __reduce__(self) -> NoReturn:
@@ -104,17 +106,17 @@ class Transport:
     @contextmanager
     def within(self, seconds: float | None) -> Iterator[None]:
         """Have this thread's calls done in so many seconds each, where that is less than the total time-out."""
-        before = self._budget.seconds
+        before = _budget.get()
         if seconds is not None:
-            self._budget.seconds = seconds if before is None else min(seconds, before)
+            _budget.set(seconds if before is None else min(seconds, before))
         try:
             yield
         finally:
-            self._budget.seconds = before
+            _budget.set(before)
 
     def allowance(self) -> float:
         """Seconds that a call of this thread may take in all."""
-        budget = self._budget.seconds
+        budget = _budget.get()
         return self._total if budget is None else min(budget, self._total)
 
     def call(
@@ -161,7 +163,7 @@ class Transport:
                 raise BadAnswer("another success than 200")
             require_identity(response)
             return read(read_body(response))
-        except (BadAnswer, *WIRE_ERRORS) as problem:
+        except Exception as problem:  # noqa: BLE001 - sockets that somebody has patched raise what they like
             error = _translate(problem, limits, method, path, response.status_code)
         finally:
             response.close()
@@ -200,7 +202,7 @@ class Transport:
                     item = read(next(users))
                 except StopIteration:
                     return
-                except (BadAnswer, *WIRE_ERRORS) as problem:
+                except Exception as problem:  # noqa: BLE001 - as in _exchange
                     error = _translate(problem, limits, "GET", path, response.status_code)
                     break
                 yield item
@@ -233,16 +235,10 @@ class Transport:
         for hook in before_request:
             hook(method, path)
         limits = Limits(self._connect, self._read, self.allowance(), query)
-        current.limits = limits
+        current.set(limits)
         try:
-            response = self._sessions.get().send(
-                self._prepare(method, path, body),
-                stream=True,
-                timeout=(self._connect, self._read),
-                allow_redirects=False,
-                proxies=self._proxies,
-            )
-        except WIRE_ERRORS as problem:
+            response = self._send(self._prepare(method, path, body), limits)
+        except Exception as problem:  # noqa: BLE001 - as in _exchange
             error = _translate(problem, limits, method, path)
         else:
             if 200 <= response.status_code < 300:
@@ -250,8 +246,24 @@ class Transport:
             discard(response)
             error = status_error(response.status_code, method, path, response.headers.get("Retry-After"))
         finally:
-            current.limits = None
+            current.set(None)
         raise error
+
+    def _send(self, request: requests.PreparedRequest, limits: Limits) -> requests.Response:
+        """Send a request, again if a connection of earlier turns out to be dead before a byte of it has left."""
+        while True:
+            limits.start_connecting()
+            try:
+                return self._sessions.get().send(
+                    request,
+                    stream=True,
+                    timeout=(self._connect, self._read),
+                    allow_redirects=False,
+                    proxies=self._proxies,
+                )
+            except WIRE_ERRORS:
+                if not limits.reused or limits.sent or limits.timed_out:
+                    raise
 
     def _prepare(self, method: str, path: str, body: SecretBody | None) -> requests.PreparedRequest:
         # By hand: what requests would do here (merge, guess, quote again) is not wanted, and takes its time.
@@ -278,4 +290,7 @@ def _translate(problem: Exception, limits: Limits, method: str, path: str, statu
         kind, message = RequestTimeoutError, "no complete answer in time"
     elif limits.sent and (limits.garbled or type(problem) is ValueError):
         kind, message = InvalidResponseError, "no HTTP, or too much of it"
+    elif not isinstance(problem, WIRE_ERRORS):
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+        message += f" ({type(problem).__name__} in {os.path.basename(last.filename)}, line {last.lineno})"
     return kind(message, status=status, method=method, path=path, sent=not unsent)

@@ -7,7 +7,7 @@ before every wait, so that nothing (not the handshakes, a proxy, the headers or 
 
 from __future__ import annotations
 
-import threading
+from contextvars import ContextVar
 from time import monotonic
 
 from .masked import SecretText
@@ -32,27 +32,45 @@ class Limits:
 
     Attributes:
         engaged: our own connections served this exchange (and no stand-in put into requests by a test).
-        sent: bytes of the request may have left.
+        reused: the connection has carried another exchange before.
+        sending: the request is being written.
+        sent: a byte of the request has left.
         timed_out: a wait ended because of these limits.
         garbled: what came is not HTTP, or is too much.
     """
 
-    __slots__ = ("_deadline", "_wait", "connect", "engaged", "garbled", "query", "read", "room", "sent", "timed_out")
+    __slots__ = (
+        "_deadline",
+        "_wait",
+        "connect",
+        "engaged",
+        "garbled",
+        "query",
+        "read",
+        "reused",
+        "room",
+        "sending",
+        "sent",
+        "timed_out",
+    )
 
     def __init__(self, connect: float, read: float, total: float, query: SecretText | None = None) -> None:
         self.connect = connect
         self.read = read
         self.query = query
         self.room = MAX_RECEIVED
-        self.engaged = self.sent = self.timed_out = self.garbled = False
-        self._wait = connect
+        self.engaged = self.reused = self.sending = self.sent = self.timed_out = self.garbled = False
         self._deadline: float | None = monotonic() + total
 
+    def start_connecting(self) -> None:
+        self._wait = self.connect
+        self.reused = self.sending = False
+
     def start_sending(self) -> None:
-        """From here on the provider may have seen the request. Raises TimeoutError if it is too late to begin."""
+        """From here on what leaves is the request. Raises TimeoutError if it is too late to begin."""
         self._wait = self.read
         self.left()
-        self.sent = True
+        self.sending = True
 
     def start_streaming(self, idle: float) -> None:
         """The headers are in: from here on only silence (``idle`` seconds of it) ends the exchange."""
@@ -81,16 +99,14 @@ class Limits:
             raise TooMuchReceived("answer too long")
 
 
-class _Current(threading.local):
-    limits: Limits | None = None
-
-
-# The exchange this thread is starting. Only a new or reused connection looks here; from then on its socket holds
-# the limits itself, since a stream may be read on while the same thread makes other calls.
-current = _Current()
+# The exchange this thread or greenlet is starting (each has a context of its own, whenever gevent came). Only a new or
+# reused connection looks here; from then on its socket holds the limits itself, since a stream may be read on while the
+# same thread makes other calls.
+current: ContextVar[Limits | None] = ContextVar("django_verigator.limits", default=None)
 
 
 def current_limits() -> Limits:
-    if current.limits is None:
+    limits = current.get()
+    if limits is None:
         raise RuntimeError("no exchange has begun in this thread")
-    return current.limits
+    return limits

@@ -8,8 +8,6 @@ from functools import lru_cache
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from .sockets import LimitedTlsSocket
-
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
     """A context that verifies against a file or directory of CA certificates (None: those that come with requests).
@@ -33,5 +31,5 @@ def _context(path: str, _changed: int) -> ssl.SSLContext:
         context.load_verify_locations(capath=path)
     else:
         context.load_verify_locations(path)
-    context.sslsocket_class = LimitedTlsSocket
+    context.set_alpn_protocols(["http/1.1"])
     return context

@@ -7,6 +7,7 @@ import functools
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,18 @@ def hasty(client: Callable[..., Api]) -> Callable[..., Api]:
 def clock() -> Callable[[], contextlib.AbstractContextManager[None]]:
     """``with clock():`` fails if its block takes longer than the total time-out of ``hasty`` and half a second."""
     return lambda seconds=0.3: in_time(seconds)
+
+
+@pytest.fixture
+def full_listener() -> Iterator[int]:
+    """The port of a listener whose queue is full: the kernel drops what asks for a connection, as a firewall would."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        yield listener.getsockname()[1]

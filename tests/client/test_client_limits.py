@@ -175,21 +175,6 @@ def test_M07_proxy__whose_answer_drips(hasty: Client, clock: Clock, reply: bytes
         assert error.sent is False
 
 
-@pytest.fixture
-def full_listener() -> Iterator[int]:
-    """The port of a listener whose queue is full: the kernel drops what asks for a connection, as a firewall would."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        time.sleep(0.05)
-        yield listener.getsockname()[1]
-
-
 @each_call
 def test_R03_connect__that_hangs(full_listener: int, hasty: Client, clock: Clock, call: object) -> None:
     with clock(0.2):

@@ -1,0 +1,126 @@
+"""A network between the app and its provider, which on order does what networks do and loopback does not."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+NO_LINGER = struct.pack("ii", 1, 0)  # close() sends a reset
+
+
+class Relay:
+    """Listens on loopback and passes on, byte by byte, what comes from either end.
+
+    Attributes:
+        silent: connections that come from now on are accepted, and nothing is passed on.
+        slow: seconds by which each piece of a reply is late.
+        lines: the connections that came, in their order.
+    """
+
+    def __init__(self, provider: str) -> None:
+        parts = urlsplit(provider)
+        self._provider = ("127.0.0.1", parts.port)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self.port}"))
+        self.lines: list[Line] = []
+        self.silent = False
+        self.slow = 0.0
+        self.stopped = threading.Event()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def forget(self, how: str) -> None:
+        """Know nothing of the connections there are: what is sent on them meets a "reset", or nobody ("swallow")."""
+        for line in self.lines:
+            line.forgotten = how
+
+    def hang_up(self) -> None:
+        """End each connection there is, in good order."""
+        for line in self.lines:
+            line.hang_up()
+
+    def cut(self, **room: int) -> None:
+        """Reset each connection there is after so many more bytes of the ``request`` or the ``reply``."""
+        for line in self.lines:
+            line.room = dict(room)
+
+    def heal(self) -> None:
+        """Be a good network for what comes from now on."""
+        self.silent, self.slow = False, 0.0
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self.lines.append(Line(self, client, self._provider))
+
+    def __enter__(self) -> Relay:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.stopped.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+        for line in self.lines:
+            line.end()
+
+
+class Line:
+    """One connection, with a thread for each direction."""
+
+    def __init__(self, relay: Relay, client: socket.socket, provider: tuple[str, Any]) -> None:
+        self.forgotten = "swallow" if relay.silent else ""
+        self.room: dict[str, int] = {}
+        self._relay = relay
+        self._client, self._server = client, socket.create_connection(provider)
+        for sock in (self._client, self._server):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ways = ((self._client, self._server, "request"), (self._server, self._client, "reply"))
+        self._threads = [threading.Thread(target=self._pass_on, args=way, daemon=True) for way in ways]
+        for thread in self._threads:
+            thread.start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, what: str) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                if what == "reply" and self._relay.slow:
+                    self._relay.stopped.wait(self._relay.slow)
+                if self.forgotten == "reset":
+                    return self._reset()
+                if self.forgotten:
+                    continue
+                room = self.room.get(what, len(piece) + 1)
+                target.sendall(piece[:room])
+                if what in self.room:
+                    self.room[what] -= len(piece)
+                    if self.room[what] <= 0:
+                        return self._reset()
+            if not self.forgotten:
+                target.shutdown(socket.SHUT_WR)
+        return None
+
+    def _reset(self) -> None:
+        for sock in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+                sock.shutdown(socket.SHUT_RD)  # wakes the other thread
+                sock.close()
+
+    def hang_up(self) -> None:
+        for sock in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(5)
+        self._client.close()
+        self._server.close()
