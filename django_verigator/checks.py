@@ -310,8 +310,8 @@ def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             "LOGIN_URL does not lead to django_verigator's login page.",
-            hint='Set LOGIN_URL = "verigator:login", so that the PIN is sent as soon as the password is right. '
-            "Elsewhere the user is caught and has to ask for it.",
+            hint='Set LOGIN_URL = "verigator:login", so that nobody is logged in before the PIN is right. '
+            "Elsewhere the user is logged in for a moment, and caught after it.",
             id="verigator.W002",
         )
     ]

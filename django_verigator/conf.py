@@ -94,7 +94,7 @@ _LOOSE = {
     "PHONE_CHANGES_PER_USER_DAY": 50,
 }
 _LEAST_PAUSE = 5
-_LISTS = ("TRUSTED_PROXIES", "EXEMPT_GROUPS", "COUNTRIES", "REFUSED_NUMBER_TYPES")
+_LISTS = ("TRUSTED_PROXIES", "EXEMPT_GROUPS", "KEPT_COOKIES", "COUNTRIES", "REFUSED_NUMBER_TYPES")
 _REGION = re.compile(r"[A-Z]{2}\Z")
 SHORT_PIN = 4
 SHORT_PIN_FAILURES = 10
@@ -136,6 +136,9 @@ class Settings:
     """Kinds of numbers that no code is sent to, by the names of the phonenumbers library, and ``"satellite"``."""
     TRUSTED_BROWSER_DAYS: int = 0
     """For how many days a browser may skip the second step if its user wishes so (at most 90); 0: never."""
+    KEPT_COOKIES: tuple[str, ...] = ()
+    """Names of cookies which a login view of yours may set although the PIN is still owed, beside those of messages,
+    language and CSRF. Never one that is worth a login."""
     NOTIFY: bool = True
     """Tell users by e-mail of a first or changed phone, a reset, new recovery codes, a used one, a lock."""
     PRUNE_DAYS: int = 90
@@ -289,6 +292,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         f"a list of {phone.TYPES}",
     ),
     ("TRUSTED_BROWSER_DAYS", lambda value: _is_int(value, 0, 90), "an integer from 0 to 90"),
+    ("KEPT_COOKIES", _is_words, "a list of cookie names"),
     ("NOTIFY", _is_bool, "True or False"),
     ("PRUNE_DAYS", lambda value: _is_int(value, 1, 3650), "an integer from 1 to 3650"),
     ("TRUSTED_PROXIES", _is_networks, "a list of IP addresses or networks"),

@@ -11,13 +11,18 @@ from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefuncti
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.messages.storage.cookie import CookieStorage
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, resolve_url
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext
+from django.views.decorators.debug import sensitive_variables
 
+from . import conf
 from .flows import login
+from .flows.deadlocks import GaveUpError
 from .flows.gate import Gate
 
 GetResponse = Callable[[HttpRequest], Any]
@@ -78,27 +83,52 @@ class VerigatorMiddleware:
         found = [user for user in _put_there(request) if user.is_authenticated]
         for user in found:
             door.admit(user, fresh=True)
+        if not found or door.caught is None or _is_ours(request):  # the pages of the second step must be reached
+            return None
         # _leave makes the pending login when this response passes it.
-        return HttpResponseRedirect(request.get_full_path()) if found and door.caught else None
+        return HttpResponseRedirect(request.get_full_path())
 
+    @sensitive_variables()  # of every frame below, down to the provider's call
     def _leave(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         door: Gate = request.verigator  # type: ignore[attr-defined]
-        next_url = _page(request)
+        next_url, sends = _page(request), False
         if _has_new_login(request, door):
             # The newest login counts, whoever was caught before it.
             door.caught = None
             next_url = _landing(request, response)
             door.admit(_user_of(request), fresh=True)
+            sends = request.method == "POST" and door.has_logged_in()
         if door.logins:
             door.end_hidden_logins()
         if door.caught is not None:
-            user, auth_backend = door.caught
-            goes_on = login.catch(request, user, auth_backend, next_url)
-            # Where each request logs in anew (RemoteUser), the pages of the second step must still be reached.
-            if not (goes_on and _is_ours(request)):
-                response = redirect("verigator:verify")
+            response = self._answer_instead(request, response, next_url, sends)
         door.cookies.apply(response)
         return response
+
+    def _answer_instead(
+        self, request: HttpRequest, response: HttpResponseBase, next_url: str, sends: bool
+    ) -> HttpResponseBase:
+        door: Gate = request.verigator  # type: ignore[attr-defined]
+        user, auth_backend = door.caught or (None, "")
+        try:
+            goes_on = login.catch(request, user, auth_backend, next_url, sends=sends)
+        except GaveUpError:
+            text = gettext("That did not work. Try again in a little while.")
+            return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8")
+        # Where each request logs in anew (RemoteUser), the pages of the second step must still be reached.
+        if goes_on and _is_ours(request):
+            return response
+        answer = redirect("verigator:verify")
+        for name in _kept_cookies():
+            if name in response.cookies and response.cookies[name].value:
+                answer.cookies[name] = response.cookies[name]
+        return answer
+
+
+def _kept_cookies() -> tuple[str, ...]:
+    # Never all of them: a view may hand out a token in one, which the password alone is not to get.
+    known = (CookieStorage.cookie_name, settings.LANGUAGE_COOKIE_NAME, settings.CSRF_COOKIE_NAME)
+    return (*known, *conf.current().KEPT_COOKIES)
 
 
 def _has_work(request: HttpRequest) -> bool:

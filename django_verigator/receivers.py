@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import router
+from django.db.models.options import Options
 from django.db.models.signals import post_save, pre_delete
 
 from .flows import gate, login, registration
@@ -22,12 +24,19 @@ _NOTHING_TO_DO = frozenset({"last_login", "password"})
 def user_saved(
     sender: type, instance: Any, *, using: str, raw: bool = False, update_fields: Any = None, **kwargs: Any
 ) -> None:
-    # Proxies and children of the user model are senders of their own. Fixtures are left to sync.
-    if raw or not issubclass(sender, get_user_model()) or using != router.db_for_write(get_user_model()):
+    # Fixtures are left to sync.
+    if raw or not _is_user_model(sender) or using != router.db_for_write(get_user_model()):
         return
     if update_fields is not None and _NOTHING_TO_DO.issuperset(update_fields):
         return
     registration.on_user_saved(instance)
+
+
+def _is_user_model(sender: type) -> bool:
+    # Proxies and children of the user model are senders of their own. By name, since every model comes here, and not
+    # wherever one is saved is the user model installed.
+    found = (getattr(cls, "_meta", None) for cls in sender.__mro__)
+    return any(meta.label.lower() == settings.AUTH_USER_MODEL.lower() for meta in found if isinstance(meta, Options))
 
 
 def link_deleted(sender: type, instance: VerigatorUser, *, using: str, **kwargs: Any) -> None:

@@ -12,6 +12,7 @@ from django.contrib.auth.tokens import default_token_generator
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError, connection
 from django.test import AsyncClient, Client, RequestFactory
 from django.utils import timezone
 from django.utils.encoding import force_bytes
@@ -32,9 +33,9 @@ PIN_PAGE = "/accounts/verify/"
 
 
 def finish(client: Client) -> str:
-    """Ask for a PIN on the PIN page, type it, and return where that leads."""
-    assert "Send me a PIN" in client.get(PIN_PAGE).content.decode()
-    assert client.post("/accounts/verify/resend/")["Location"] == PIN_PAGE
+    """Type the PIN, after asking for one where none was sent, and return where that leads."""
+    if "Send me a PIN" in client.get(PIN_PAGE).content.decode():
+        assert client.post("/accounts/verify/resend/")["Location"] == PIN_PAGE
     return client.post(PIN_PAGE, {"pin": sent_pin()})["Location"]
 
 
@@ -42,7 +43,8 @@ def is_nobody(client: Client) -> bool:
     return SESSION_KEY not in client.session and client.get("/whoami/").content.decode() == "user=None verified=False"
 
 
-def test_A03_admin_login__is_caught_and_sends_nothing(alice, browser):
+@pytest.mark.fault("X08")
+def test_A03_admin_login__is_caught_and_sends_the_pin_at_once(alice, browser):
     alice.is_staff = alice.is_superuser = True
     alice.save()
     response = browser.post(
@@ -50,8 +52,9 @@ def test_A03_admin_login__is_caught_and_sends_nothing(alice, browser):
     )
     assert response["Location"] == PIN_PAGE
     assert is_nobody(browser)
-    assert locmem.outbox == []
-    assert finish(browser) == "/admin/"
+    assert "ending in <b>67</b>" in browser.get(PIN_PAGE).content.decode()
+    assert len(locmem.outbox) == 1
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/admin/"
     assert browser.get("/admin/").status_code == HTTPStatus.OK
 
 
@@ -375,3 +378,182 @@ def test_cached_standing__is_of_one_user_and_no_namesake_of_another_tenant(alice
     namesake.pk = carol.pk
     assert policy.recent_standing(carol) is not None
     assert policy.recent_standing(namesake) is None
+
+
+# --- a login that is not ours is asked for as little as one that is ---------------------------------------------------
+
+
+def log_in_at_the_plain_page(client: Client):
+    return client.post("/plain/login/?next=/private/", CREDENTIALS)
+
+
+@pytest.mark.fault("X08")
+def test_caught_login__a_get_and_an_older_session_send_nothing(alice, browser):
+    browser.get("/magic/alice/")
+    other = Client()
+    other.force_login(alice)
+    assert other.post("/cart/")["Location"] == PIN_PAGE
+    assert locmem.outbox == []
+    assert "Send me a PIN" in other.get(PIN_PAGE).content.decode()
+
+
+@pytest.mark.fault("X08")
+def test_caught_login__another_right_password_goes_on_with_the_pin_that_is_on_its_way(alice, browser):
+    for _ in range(2):
+        assert log_in_at_the_plain_page(browser)["Location"] == PIN_PAGE
+    assert len(locmem.outbox) == 1
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+
+
+@pytest.mark.fault("X08")
+def test_caught_login__sends_after_a_password_although_an_older_session_waits_already(alice, browser):
+    browser.force_login(alice)
+    browser.get("/private/")
+    assert locmem.outbox == []
+    log_in_at_the_plain_page(browser)
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+    assert len(locmem.outbox) == 1
+
+
+@pytest.mark.fault("X08")
+def test_caught_login__keeps_to_the_limits(alice, browser, settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "LIMITS": {"SENDS_PER_USER_HOUR": 2}}
+    for _ in range(4):
+        assert log_in_at_the_plain_page(Client())["Location"] == PIN_PAGE
+    assert len(locmem.outbox) == 2
+
+
+@pytest.mark.fault("X08")
+def test_caught_login__of_a_middleware_or_to_a_session_of_its_own_sends_nothing(alice, browser, settings):
+    browser.post("/session-of-its-own/", CREDENTIALS)
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.site.middleware.LogAliceIn"]
+    assert Client().post("/cart/")["Location"] == PIN_PAGE
+    assert locmem.outbox == []
+
+
+@pytest.mark.fault("X08")
+@pytest.mark.django_db(transaction=True)
+def test_caught_login__sends_when_the_transaction_of_the_view_is_over(aalice, browser, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    log_in_at_the_plain_page(browser)  # a send within a transaction would be an error
+    assert len(locmem.outbox) == 1
+
+
+@pytest.mark.fault("X08")
+@pytest.mark.parametrize("log_in", [log_in_at_the_plain_page, lambda client: client.get("/magic/alice/")])
+def test_caught_login__that_the_database_gives_up_twice_is_told_in_words(aalice, browser, monkeypatch, log_in):
+    def give_up(self, *args, **kwargs):
+        raise OperationalError("deadlock")
+
+    monkeypatch.setattr(Challenge, "save", give_up)
+    response = log_in(browser)
+    assert response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert SESSION_KEY not in browser.session
+
+
+def trust(client: Client) -> None:
+    give_password(client)
+    client.post(PIN_PAGE, {"pin": sent_pin(), "trust": "on"})
+    client.post("/plain/logout/")
+
+
+@pytest.mark.fault("X04")
+def test_trusted_browser__is_not_asked_again_wherever_its_user_logs_in(alice, browser, settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_BROWSER_DAYS": 30}
+    trust(browser)
+    assert log_in_at_the_plain_page(browser)["Location"] == "/private/"
+    assert browser.get("/private/").status_code == HTTPStatus.OK
+    browser.post("/plain/logout/")
+    assert browser.get("/magic/alice/").content == b"welcome"
+    assert len(locmem.outbox) == 1
+    assert browser.get("/recent/")["Location"] == PIN_PAGE, "a browser is no proof"
+
+
+@pytest.mark.fault("X04")
+def test_trusted_browser__with_an_older_session_goes_on_under_a_new_key(alice, browser, settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_BROWSER_DAYS": 30}
+    trust(browser)
+    browser.force_login(alice)
+    planted = browser.session.session_key
+    assert browser.get("/verified/").status_code == HTTPStatus.OK
+    thief = Client()
+    thief.cookies["sessionid"] = planted
+    assert thief.get("/whoami/").content == b"user=None verified=False"
+
+
+@pytest.mark.fault("X04")
+@pytest.mark.parametrize("end", ["reset", "new password"])
+def test_trusted_browser__whose_trust_has_ended_is_asked_everywhere(alice, browser, settings, end):
+    settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_BROWSER_DAYS": 30}
+    trust(browser)
+    if end == "reset":
+        VerigatorUser.objects.update(epoch=new_epoch())
+    else:
+        alice.set_password(PASSWORD)
+        alice.save()
+    assert log_in_at_the_plain_page(browser)["Location"] == PIN_PAGE
+
+
+@pytest.mark.fault("X07")
+@pytest.mark.parametrize("storage", ["cookie", "session", "fallback"])
+def test_caught_login__keeps_the_messages_of_the_view(alice, browser, settings, storage):
+    name = {"cookie": "Cookie", "session": "Session", "fallback": "Fallback"}[storage]
+    settings.MESSAGE_STORAGE = f"django.contrib.messages.storage.{storage}.{name}Storage"
+    assert browser.post("/login-with-a-message/alice/")["Location"] == PIN_PAGE
+    assert finish(browser) == "/messages/"
+    assert browser.get("/messages/").content == b"Welcome back"
+
+
+@pytest.mark.fault("X07")
+def test_caught_login__keeps_no_cookie_but_those_that_are_known_to_be_worth_no_login(alice, browser, settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "KEPT_COOKIES": ["theme"]}
+    browser.post("/login-with-a-message/alice/")
+    assert browser.cookies["theme"].value == "dark"
+    assert browser.cookies["django_language"].value == "et"
+    assert "jwt" not in browser.cookies
+
+
+@pytest.mark.fault("T12")
+@pytest.mark.parametrize("offset", [0, 1], ids=["before ours", "behind ours"])
+def test_middleware_that_logs_in_whoever_is_not__leads_to_the_pin_page_and_through_it(alice, browser, settings, offset):
+    place = settings.MIDDLEWARE.index(OURS) + offset
+    logs_in = "tests.site.middleware.LogAliceInOnce"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE[:place], logs_in, *settings.MIDDLEWARE[place:]]
+    assert browser.get("/private/")["Location"] == PIN_PAGE
+    assert browser.get(PIN_PAGE).status_code == HTTPStatus.OK
+    assert finish(browser) == "/private/"
+    assert browser.get("/private/").status_code == HTTPStatus.OK
+    assert browser.post("/cart/").status_code == HTTPStatus.OK
+
+
+@pytest.mark.fault("T12")
+def test_middleware_that_logs_in_each_time__lets_nobody_in_and_does_not_lead_in_a_circle(alice, browser, settings):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.site.middleware.LogAliceIn"]
+    assert browser.get(PIN_PAGE, follow=True).redirect_chain == [(PIN_PAGE, HTTPStatus.FOUND)]
+    browser.post("/accounts/verify/resend/")
+    browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert browser.get("/private/")["Location"] == PIN_PAGE
+
+
+# --- the mark ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("X19")
+@pytest.mark.parametrize(
+    "broken", [{"epoch": None}, {"epoch": 7}, {"at": "x"}, {"at": None}, {"method": None}, {"user": None}]
+)
+def test_mark_that_site_code_has_written__is_none(alice, browser, broken):
+    login_verified(browser, alice)
+    session = browser.session
+    changed = {**session[MARK], **broken}
+    session[MARK] = {key: value for key, value in changed.items() if value is not None}
+    session.save()
+    for url in ("/verified/", "/recent/"):
+        assert browser.get(url).status_code == HTTPStatus.FOUND
+    assert SESSION_KEY not in browser.session
+
+
+@pytest.mark.fault("T02")
+def test_mark__is_not_among_the_keys_that_sites_keep_and_put_back(alice, browser):
+    login_verified(browser, alice)
+    assert not [key for key, _ in browser.session.items() if not key.startswith("_auth")]

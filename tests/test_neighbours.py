@@ -15,6 +15,7 @@ from django.utils.functional import SimpleLazyObject
 
 from django_verigator.flows import policy
 from django_verigator.testing import login_verified
+from tests.site.urls import DJANGO_S_KEYS
 from tests.site.urls import urlpatterns as site_urls
 
 OURS = "django_verigator.middleware.VerigatorMiddleware"
@@ -48,7 +49,7 @@ def log_in_again(request: Any) -> HttpResponse:
 def out_and_in(request: Any) -> HttpResponse:
     """Logs out, keeps what the session held, and logs the same user in."""
     pk = request.user.pk
-    kept = {key: value for key, value in request.session.items() if not key.startswith("_auth")}
+    kept = {key: value for key, value in request.session.items() if key not in DJANGO_S_KEYS}
     logout(request)
     request.session.update(kept)
     login(request, get_user_model().objects.get(pk=pk), "django.contrib.auth.backends.ModelBackend")

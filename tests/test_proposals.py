@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_verigator.backends import locmem
 from django_verigator.flows import proposals, registration, syncing
+from django_verigator.flows.gate import MARK
 from django_verigator.models import PhoneChange, VerigatorUser
 from django_verigator.testing import login_verified
 from tests.site.models import User
@@ -80,7 +81,7 @@ def test_J01_old_proof__must_be_given_again_before_a_proposal_is_taken(confirmed
     browser = Client()
     login_verified(browser, confirmed)
     session = browser.session
-    session["verigator"] = {**session["verigator"], "at": 0}
+    session[MARK] = {**session[MARK], "at": 0}
     session.save()
     assert browser.post(PROPOSED, {"password": PASSWORD})["Location"] == PIN_PAGE
     assert not PhoneChange.objects.exists()
@@ -91,7 +92,7 @@ def test_proposal__is_told_to_who_is_signed_in_as_to_who_is_not(confirmed, brows
     waiting = Client()
     give_password(waiting)
     session = browser.session
-    session["verigator"] = {**session["verigator"], "at": 0}
+    session[MARK] = {**session[MARK], "at": 0}
     session.save()
     browser.get("/recent/")
     for client, said in ((waiting, True), (browser, False)):

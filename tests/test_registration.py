@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import phonenumbers
 import pytest
+from django.apps import apps
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models.signals import post_save, pre_delete
@@ -480,3 +482,13 @@ dispatched: list[int] = []
 
 def dispatcher(link_pk: int) -> None:
     dispatched.append(link_pk)
+
+
+@pytest.mark.fault("X19")
+def test_save_of_another_model__does_not_ask_for_a_user_model_that_is_not_installed(db):
+    apps.set_available_apps(["django.contrib.sessions", "django_verigator"])
+    try:
+        assert not apps.is_installed("tests.site"), "as in Django's own tests, where each names the apps it needs"
+        Session.objects.create(session_key="x", expire_date=timezone.now())
+    finally:
+        apps.unset_available_apps()

@@ -433,9 +433,11 @@ BLINK = "AppleWebKit/537.36 (KHTML, like Gecko)"
         ),
         (f"Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) {BLINK} Chrome/131.0.0.0 Safari/537.36", "Chrome"),
         ("kiosk/1.0 " + "x" * 100, "kiosk/1.0 " + "x" * 70),
+        ("kiosk\x00\udc80/1.0\n", "kiosk/1.0"),
         ("", ""),
     ],
 )
+@pytest.mark.fault("X19")
 def test_trusted_browser__has_a_short_name(user_agent, label):
     assert browsers.label_of(user_agent) == label
 

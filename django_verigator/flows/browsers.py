@@ -13,8 +13,9 @@ from django.utils.translation import gettext
 
 from .. import conf
 from ..models import TrustedBrowser
+from .addresses import client_address
 from .deadlocks import once_more
-from .digests import digest
+from .digests import auth_hash_of, digest
 
 _LABEL = 80
 _LONGEST = 100
@@ -64,6 +65,7 @@ def trust(request: HttpRequest, user: Any, *, epoch: str, auth_hash: str, ip: st
 
 def label_of(user_agent: str) -> str:
     """Return a name by which a user knows a browser again; of an unknown one what it says of itself."""
+    user_agent = "".join(filter(str.isprintable, user_agent))  # not every database takes every character
     browser, system = _first_in(_BROWSERS, user_agent), _first_in(_SYSTEMS, user_agent)
     if browser and system:
         return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
@@ -74,16 +76,16 @@ def _first_in(marks: dict[str, str], user_agent: str) -> str:
     return next((name for name, mark in marks.items() if re.search(mark, user_agent)), "")
 
 
-def is_trusted(request: HttpRequest, user: Any, *, epoch: str, auth_hash: str, ip: str | None) -> bool:
+def is_trusted(request: HttpRequest, user: Any, epoch: str) -> bool:
     """Whether this browser is trusted for this user, password and epoch now; notes when and from where it was used."""
     token = request.COOKIES.get(cookie_name(user.pk), "")
     if not is_on() or not token or len(token) > _LONGEST:
         return False
-    now = timezone.now()
+    now, auth_hash = timezone.now(), auth_hash_of(user)
     found = TrustedBrowser.objects.filter(
         digest=digest("browser", token), user_id=user.pk, epoch=epoch, auth_hash=auth_hash, expires_at__gt=now
     )
-    return bool(once_more(lambda: found.update(last_used_at=now, last_ip=ip)))
+    return bool(once_more(lambda: found.update(last_used_at=now, last_ip=client_address(request))))
 
 
 def of(user: Any) -> list[TrustedBrowser]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
@@ -17,3 +19,8 @@ def digests(kind: str, value: str) -> list[str]:
     """Return the digests of ``value`` under SECRET_KEY and SECRET_KEY_FALLBACKS, for what was stored long ago."""
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     return [salted_hmac(_SALT + kind, value, secret=key, algorithm="sha256").hexdigest() for key in keys]
+
+
+def auth_hash_of(user: Any) -> str:
+    """Return what sessions keep of the user's password, as Django has it; "" where the user model has none."""
+    return str(user.get_session_auth_hash()) if hasattr(user, "get_session_auth_hash") else ""

@@ -17,11 +17,14 @@ from django.http import HttpRequest
 from django.utils.functional import LazyObject, empty
 
 from ..constants import METHOD_BROWSER
-from . import policy
+from . import browsers, policy
 from .pending import CookieJar
 
-MARK = "verigator"
-"""The one session key of a verified session: user, epoch, time (epoch seconds) and method of the proof."""
+MARK = "_auth_verigator"
+"""The one session key of a verified session: user, epoch, time (epoch seconds) and method of the proof. Named like
+Django's own, which sites leave out where they keep a session's data and put it back after a log-out."""
+
+_MARK_TYPES = {"user": str, "epoch": str, "at": int, "method": str}
 
 _AUTH_KEYS = (auth.SESSION_KEY, auth.BACKEND_SESSION_KEY, auth.HASH_SESSION_KEY)
 
@@ -69,7 +72,15 @@ class Gate:
         recent = None if fresh else policy.recent_standing(user)
         if recent is not None and self._satisfies(user, recent):
             return True
-        return self._satisfies(user, policy.standing(user))
+        standing = policy.standing(user)
+        return self._satisfies(user, standing) or self._is_in_trusted_browser(user, standing)
+
+    def _is_in_trusted_browser(self, user: Any, standing: policy.Standing) -> bool:
+        if self.mark(user) is not None or not browsers.is_trusted(self.request, user, standing.epoch):
+            return False
+        self.request.session.cycle_key()  # whoever planted the session in this browser is not to have the proof too
+        self.trust(user, standing.epoch, METHOD_BROWSER)
+        return True
 
     def _satisfies(self, user: Any, standing: policy.Standing) -> bool:
         mark = self.mark(user)
@@ -103,9 +114,10 @@ class Gate:
     def mark(self, user: Any) -> dict[str, Any] | None:
         """Return this session's proof for this user, whether or not it is still good."""
         mark = self.request.session.get(MARK)
-        if isinstance(mark, dict) and mark.get("user") == _session_pk(user):
-            return mark
-        return None
+        if not isinstance(mark, dict) or mark.get("user") != _session_pk(user):
+            return None
+        # Site code may have written it, or an older version.
+        return mark if all(isinstance(mark.get(key), kind) for key, kind in _MARK_TYPES.items()) else None
 
     def is_verified(self) -> bool:
         """Whether this session has proved the second factor of the user who is logged in."""
@@ -155,6 +167,7 @@ class Gate:
         """Write the proof into the session in which ``user`` is, or just was, logged in."""
         self.request.session[MARK] = new_mark(user, epoch, method)
         self.admitted = _session_pk(user)
+        self.caught = None
 
     def note_login(self, session: SessionBase, user: Any) -> None:
         """Remember a login of this request, whoever made it; it is looked at before the response leaves."""
@@ -163,6 +176,10 @@ class Gate:
         if _is_written(session, user):
             self.admitted = None
         self.logins.append((session, _bare(user)))
+
+    def has_logged_in(self) -> bool:
+        """Whether somebody was logged in to this request's own session within it."""
+        return any(session is self.request.session for session, _ in self.logins)
 
     def keep(self, user: Any, epoch: str) -> None:
         """Have this session's proof outlive the epoch it was given in."""

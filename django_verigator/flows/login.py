@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
@@ -38,7 +37,9 @@ from . import (
     registration,
     sending,
 )
+from .addresses import client_address
 from .deadlocks import once_more
+from .digests import auth_hash_of
 from .refusals import Reason, Refused
 
 Purpose = Challenge.Purpose
@@ -74,7 +75,7 @@ def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> 
         door.admit(user)
         _forget_pending(request)
         return True
-    if link is not None and _is_trusted_browser(request, user, link):
+    if link is not None and browsers.is_trusted(request, user, link.epoch):
         auth.login(request, user, backend=auth_backend)
         door.trust(user, link.epoch, METHOD_BROWSER)
         _forget_pending(request)
@@ -86,18 +87,18 @@ def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> 
         waiting = Challenge.objects.filter(pk=running.pk)
         once_more(lambda: waiting.update(next_url=next_url, password_given=True))
         return False
-    _forget_pending(request)
-    challenge = _open(request, user, link, auth_backend=auth_backend, next_url=next_url, password_given=True)
-    if link is not None and link.has_usable_phone:
-        _send_first(challenge, link)
-    else:
-        _store(challenge)
+    _wait(request, user, link, sends=True, auth_backend=auth_backend, next_url=next_url, password_given=True)
     return False
 
 
-def _is_trusted_browser(request: HttpRequest, user: Any, link: VerigatorUser) -> bool:
-    address = client_address(request)
-    return browsers.is_trusted(request, user, epoch=link.epoch, auth_hash=_auth_hash(user), ip=address)
+def _wait(request: HttpRequest, user: Any, link: VerigatorUser | None, *, sends: bool, **fields: Any) -> None:
+    """Begin a pending login, and end the one that this browser had."""
+    _forget_pending(request)
+    challenge = _open(request, user, link, **fields)
+    if sends and link is not None and link.has_usable_phone:
+        _send_first(challenge, link)
+    else:
+        _store(challenge)
 
 
 def _end_stop_after_new_password(user: Any, link: VerigatorUser | None) -> None:
@@ -111,17 +112,22 @@ def _end_stop_after_new_password(user: Any, link: VerigatorUser | None) -> None:
         link.consecutive_failures = 0
 
 
-def catch(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> bool:
-    """Make a login that came another way wait for its PIN. Sends nothing: the PIN page has a button for that.
+def catch(request: HttpRequest, user: Any, auth_backend: str, next_url: str, *, sends: bool) -> bool:
+    """Make a login that came another way wait for its PIN.
+
+    Args:
+        sends: the login was made in this very request, by a form that was posted; its PIN is sent at once, as after a
+            password. Else nothing is sent, and the PIN page has a button for that.
 
     Returns:
         True if this browser's pending login is of the same user and backend, and goes on.
     """
     running = current(request)
-    if running is not None and _same_login(running, user, auth_backend):
+    goes_on = running is not None and _same_login(running, user, auth_backend)
+    if running is not None and goes_on and not (sends and checking.why_closed(running)):
         return True
     link = registration.ensure_link(user)
-    _store(_open(request, user, link, auth_backend=auth_backend, next_url=next_url))
+    _wait(request, user, link, sends=sends, auth_backend=auth_backend, next_url=next_url)
     return False
 
 
@@ -139,7 +145,7 @@ def _open(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields:
     challenge, nonce = pending.new(
         user,
         ip=client_address(request),
-        auth_hash=_auth_hash(user),
+        auth_hash=auth_hash_of(user),
         epoch=link.epoch if link else "",
         **fields,
     )
@@ -149,10 +155,6 @@ def _open(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields:
 
 def _store(challenge: Challenge) -> None:
     once_more(lambda: challenge.save(force_insert=True))
-
-
-def _auth_hash(user: Any) -> str:
-    return str(user.get_session_auth_hash()) if hasattr(user, "get_session_auth_hash") else ""
 
 
 def _same_login(challenge: Challenge, user: Any, auth_backend: str) -> bool:
@@ -166,7 +168,7 @@ def _same_login(challenge: Challenge, user: Any, auth_backend: str) -> bool:
 def _is_auth_hash_of(user: Any, stored: str) -> bool:
     # Under SECRET_KEY_FALLBACKS as well: a rotated key is not a new password.
     fallbacks = user.get_session_auth_fallback_hash() if hasattr(user, "get_session_auth_fallback_hash") else ()
-    return any(constant_time_compare(stored, known) for known in (_auth_hash(user), *fallbacks))
+    return any(constant_time_compare(stored, known) for known in (auth_hash_of(user), *fallbacks))
 
 
 def _clean_session(request: HttpRequest) -> None:
@@ -555,43 +557,3 @@ def is_safe_url(request: HttpRequest, url: str, allowed_hosts: Iterable[str] = (
     if any(character < " " for character in unquote(url)):  # a NUL is more than PostgreSQL stores
         return False
     return url_has_allowed_host_and_scheme(url, hosts, require_https=request.is_secure())
-
-
-# --- the browser ------------------------------------------------------------------------------------------------------
-
-
-def client_address(request: HttpRequest) -> str | None:
-    """Return the address the request came from; None where only that of a proxy is known.
-
-    ``X-Forwarded-For`` counts only from TRUSTED_PROXIES.
-    """
-    remote = request.META.get("REMOTE_ADDR", "")
-    address = _address(remote)
-    trusted = [ipaddress.ip_network(network) for network in conf.current().TRUSTED_PROXIES]
-
-    def is_proxy() -> bool:
-        return address is not None and any(address in network for network in trusted)
-
-    # A Unix socket has no address; at its other end is a proxy on this machine.
-    if is_proxy() or (trusted and not remote):
-        # From the right: each hop was written by the proxy on its right.
-        for hop in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-            address = _address(hop.strip())
-            if not is_proxy():
-                break
-    return str(address) if address is not None else None
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read "192.0.2.1", "2001:db8::1", and both with a port behind them, as some proxies write it."""
-    host = text.partition("%")[0]  # without the zone of a link-local one
-    if host.startswith("["):
-        host = host[1:].partition("]")[0]
-    elif host.count(":") == 1:
-        host = host.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    # What a socket for both families makes of IPv4 is IPv4.
-    return getattr(address, "ipv4_mapped", None) or address

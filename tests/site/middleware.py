@@ -16,3 +16,10 @@ class LogAliceIn:
         user = get_user_model().objects.get(username="alice")
         login(request, user, backend="django.contrib.auth.backends.ModelBackend")
         return self.get_response(request)
+
+
+class LogAliceInOnce(LogAliceIn):
+    """The same, but only where nobody is logged in."""
+
+    def __call__(self, request: Any) -> Any:
+        return self.get_response(request) if request.user.is_authenticated else super().__call__(request)

@@ -3,19 +3,29 @@ from __future__ import annotations
 from datetime import timedelta
 from http import HTTPStatus
 
-from django.contrib import admin
-from django.contrib.auth import authenticate, get_user_model, logout
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    authenticate,
+    get_user_model,
+    logout,
+)
 from django.contrib.auth import login as auth_login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.db import SessionStore
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template import engines
 from django.urls import include, path
 from django.views.decorators.http import require_POST
 
 import django_verigator
 from django_verigator.decorators import verified_required
+
+DJANGO_S_KEYS = (SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY)
 
 
 def public(request: HttpRequest) -> HttpResponse:
@@ -74,6 +84,20 @@ def magic_link(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse("welcome")
 
 
+def login_with_a_message(request: HttpRequest, name: str) -> HttpResponse:
+    """Logs a user in, says so, and sets cookies: two for looks, and one that is worth a login."""
+    magic_link(request, name)
+    messages.success(request, "Welcome back")
+    response = HttpResponseRedirect("/messages/")
+    for cookie, value in (("theme", "dark"), (settings.LANGUAGE_COOKIE_NAME, "et"), ("jwt", "a token")):
+        response.set_cookie(cookie, value)
+    return response
+
+
+def show_messages(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(" ".join(str(message) for message in messages.get_messages(request)))
+
+
 def whoami_then_login(request: HttpRequest, name: str) -> HttpResponse:
     """Asks who is logged in, and then logs somebody else in."""
     str(request.user)
@@ -119,7 +143,7 @@ def token_for_me(request: HttpRequest) -> HttpResponse:
 @require_POST
 def logout_keeping_the_cart(request: HttpRequest) -> HttpResponse:
     """Logs out and keeps what the site has put into the session."""
-    kept = {key: value for key, value in request.session.items() if not key.startswith("_auth")}
+    kept = {key: value for key, value in request.session.items() if key not in DJANGO_S_KEYS}
     logout(request)
     request.session.update(kept)
     return HttpResponse("logged out")
@@ -140,6 +164,8 @@ urlpatterns = [
     path("recent/", recent),
     path("arecent/", arecent),
     path("magic/<str:name>/", magic_link),
+    path("login-with-a-message/<str:name>/", login_with_a_message),
+    path("messages/", show_messages),
     path("session-of-its-own/", session_of_its_own),
     path("by-session-token/", by_session_token),
     path("token-alone/", token_alone),

@@ -233,8 +233,7 @@ class Walk(RuleBasedStateMachine):
         self._checks(fresh, before, key)
         if url == RECOVERY and data is not None:
             self._recovery(data["code"], before, key, response)
-        if data is not None and url in (LOGIN, "/admin/login/"):
-            self._trusted_browser(before, key)
+        self._trusted_browser(before, key)
         self._new_trust(before, client)
         self._acting(url, data, before, response, about)
         self._changed_password(url, before, key, response, about)
