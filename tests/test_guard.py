@@ -311,6 +311,34 @@ def test_G04_pending_login__ends_after_its_time(alice, browser):
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/accounts/login/"
 
 
+def activate(user, active: bool) -> None:
+    user.is_active = active
+    user.save()
+    cache.clear()  # or a minute later
+
+
+@pytest.mark.fault("T15")
+def test_deactivated_user__comes_back_without_the_proofs_and_trusted_browsers_of_before(alice, browser, settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_BROWSER_DAYS": 30}
+    give_password(browser)
+    browser.post(PIN_PAGE, {"pin": sent_pin(), "trust": "on"})
+    activate(alice, False)
+    assert browser.get("/whoami/").content == b"user=None verified=False"
+    activate(alice, True)
+    assert browser.get("/private/")["Location"] == "/accounts/login/?next=/private/"
+    assert SESSION_KEY not in browser.session
+    assert give_password(browser)["Location"] == PIN_PAGE
+
+
+@pytest.mark.fault("T15")
+def test_inactive_user__whom_the_site_lets_in_stays_in_when_saved(alice, browser, settings):
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
+    activate(alice, False)
+    login_verified(browser, alice)
+    activate(alice, False)
+    assert browser.get("/private/").status_code == HTTPStatus.OK
+
+
 # --- logins that the request's session does not show ------------------------------------------------------------------
 
 CREDENTIALS = {"username": "alice", "password": PASSWORD}

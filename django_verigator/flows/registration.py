@@ -12,7 +12,7 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_backends, get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.db import IntegrityError, router, transaction
 from django.db.models import CharField, Exists, F, Func, OuterRef, Q, QuerySet
@@ -22,7 +22,7 @@ from django.views.decorators.debug import sensitive_variables
 from .. import conf, phone, signals
 from ..backends import BaseBackend, asking, backends
 from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
-from ..models import RemoteDeletion, VerigatorUser
+from ..models import RemoteDeletion, VerigatorUser, new_epoch
 from . import events
 from .deadlocks import once_more
 
@@ -272,11 +272,22 @@ def on_user_saved(user: Any) -> None:
     try:
         with transaction.atomic(using=using):
             link = ensure_link(user)
+            if link is not None and not _may_log_in(user):
+                # Proofs and trusted browsers are not to come back when the user is activated again.
+                VerigatorUser.objects.filter(pk=link.pk).update(epoch=new_epoch())
     except Exception as error:  # noqa: BLE001 - a save never fails because of us; sync finds what is missing
         logger.error("link_failed user=%s error=%s", user.pk, events.describe(error))
         return
     if link is not None and link.state == State.PENDING and link.attempts == 0:
         transaction.on_commit(partial(dispatch, link.pk), using=using, robust=True)
+
+
+def _may_log_in(user: Any) -> bool:
+    if getattr(user, "is_active", True):
+        return True
+    # Some sites let users in who are not active.
+    rules = (getattr(backend, "user_can_authenticate", None) for backend in get_backends())
+    return any(rule(user) for rule in rules if rule is not None)
 
 
 # --- registering ------------------------------------------------------------------------------------------------------
