@@ -93,7 +93,8 @@ def left_out() -> list[str]:
     chosen = os.environ.get("VERIGATOR_TEST_DATABASE", "sqlite")
     missing = [what for name, what in OPTIONAL.items() if not (find_spec(name) or shutil.which(name))]
     servers = [f"{title} (VERIGATOR_TEST_DATABASE={name})" for name, title in SERVERS.items() if name != chosen]
-    return [*missing, *servers, "the provider's live service (only the sandbox was there to talk to)"]
+    others = "sites with other packages (python -m tests.neighbours)"
+    return [*missing, *servers, others, "the provider's live service (only the sandbox was there to talk to)"]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

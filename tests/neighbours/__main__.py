@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +28,10 @@ class Site:
     """A folder beside this file: settings, URLs, tests; and the distributions that it needs, newest version each."""
 
     name: str
-    packages: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    server: bool = False  # PostgreSQL at 127.0.0.1
 
 
-POSTGRESQL = "psycopg[binary]"
 # What can be installed together. Two packages that do not go together need an environment each.
 ENVIRONMENTS: dict[str, tuple[Site, ...]] = {
     "newest": (
@@ -41,8 +44,8 @@ ENVIRONMENTS: dict[str, tuple[Site, ...]] = {
         Site("unfold", ("django-unfold",)),
         Site("jazzmin", ("django-jazzmin",)),
         Site("import_export", ("django-import-export",)),
-        Site("routed", ()),
-        Site("tenants", ("django-tenants", POSTGRESQL)),
+        Site("routed"),
+        Site("tenants", ("django-tenants", "psycopg[binary]"), server=True),
         Site("sentry", ("sentry-sdk",)),
         Site("wagtail", ("wagtail",)),
     ),
@@ -70,22 +73,25 @@ def _pip(python: Path, *arguments: str) -> int:
     ).returncode
 
 
-def tell_versions(python: Path, sites: list[Site]) -> None:
-    """Print what is tried, and where a newer version is held back."""
-    wanted = ["Django", *(package.partition("[")[0] for site in sites for package in site.packages)]
+def versions(python: Path, packages: Sequence[str]) -> str:
+    """Return what is tried, and where a newer version is held back by another package."""
+    wanted = [package.partition("[")[0] for package in packages]
     code = "import sys; from importlib.metadata import version; print(*(version(name) for name in sys.argv[1:]))"
-    have = subprocess.run([python, "-c", code, *wanted], capture_output=True, text=True, check=True).stdout.split()
-    look = ["install", "--quiet", "--dry-run", "--no-deps", "--upgrade", "--report", "-", *wanted]
-    report = subprocess.run([python, "-m", "pip", *look], capture_output=True, text=True, check=False).stdout
-    try:
-        newer = {
-            found["metadata"]["name"].lower(): found["metadata"]["version"] for found in json.loads(report)["install"]
-        }
-    except ValueError:  # the index does not answer
-        newer = {}
-    for name, number in zip(wanted, have, strict=True):
-        held = newer.get(name.lower())
-        print(f"  {name} {number}" + (f" (held back: {held} is the newest)" if held else ""), flush=True)
+    have = _answer(python, "-c", code, *wanted).split()
+    look = _answer(python, "-m", "pip", "install", "-q", "--dry-run", "--no-deps", "-U", "--report", "-", *wanted)
+    found = [entry["metadata"] for entry in json.loads(look or '{"install": []}')["install"]]
+    newer = {entry["name"].lower(): f" (the newest is {entry['version']})" for entry in found}
+    return ", ".join(f"{name} {it}{newer.get(name.lower(), '')}" for name, it in zip(wanted, have, strict=True))
+
+
+def has_server(python: Path) -> bool:
+    code = "import sys, psycopg; psycopg.connect(host='127.0.0.1', user=sys.argv[1], dbname='postgres')"
+    user = os.environ.get("PGUSER", "postgres")
+    return subprocess.run([python, "-c", code, user], check=False, capture_output=True).returncode == 0
+
+
+def _answer(python: Path, *arguments: str) -> str:
+    return subprocess.run([python, *arguments], check=False, capture_output=True, text=True).stdout
 
 
 def try_site(python: Path, site: Site) -> int:
@@ -117,14 +123,20 @@ def main() -> int:
             subprocess.run([sys.executable, "-m", "venv", options.install / environment], check=True)
             python = (options.install / environment / "bin" / "python").absolute()
             here = installed(python, sites)
-        results += [f"LEFT OUT {site.name}: not installed" for site in sites if site not in here]
-        tell_versions(python, here)
-        for site in here:
-            print(f"=== {site.name}", flush=True)
-            began = time.monotonic()
-            code = try_site(python, site)
-            failed = failed or code != 0
-            results.append(f"{'FAILED  ' if code else 'passed  '} {site.name} in {time.monotonic() - began:.0f} s")
+        results.append(f"Python {platform.python_version()} and {versions(python, ['Django'])}:")
+        for site in sites:
+            if site not in here:
+                results.append(f"LEFT OUT {site.name}: {', '.join(site.packages)} cannot be installed")
+            elif site.server and not has_server(python):
+                results.append(f"LEFT OUT {site.name}: there is no PostgreSQL at 127.0.0.1")
+            else:
+                print(f"=== {site.name}", flush=True)
+                began = time.monotonic()
+                code = try_site(python, site)
+                failed = failed or code != 0
+                took = f"{time.monotonic() - began:.0f} s"
+                what = versions(python, site.packages) or "no package"
+                results.append(f"{'FAILED' if code else 'passed'} {took:>5}  {site.name}: {what}")
     print("\n".join(["=== summary", *results]))
     return int(failed)
 
