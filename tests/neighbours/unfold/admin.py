@@ -5,22 +5,18 @@ from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from django_verigator.admin import ChallengeAdmin, VerigatorUserAdmin, second_step, sync_with_verigator
+from django_verigator.admin import ChallengeAdmin, SecondStepMixin, VerigatorUserAdmin, sync_with_verigator
 from django_verigator.models import Challenge, VerigatorUser
 
 from .models import User
 
 
 @admin.register(User)
-class UserAdmin(BaseUserAdmin, ModelAdmin):
+class UserAdmin(SecondStepMixin, BaseUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     actions = [sync_with_verigator]
-    list_display = [*BaseUserAdmin.list_display, second_step]
-    list_select_related = ["verigator"]
-    readonly_fields = [second_step]
-    fieldsets = [*BaseUserAdmin.fieldsets, (None, {"fields": [second_step]})]
 
 
 admin.site.unregister(VerigatorUser)

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
+
+from django_verigator.admin import SecondStepMixin, sync_with_verigator
+from tests.site.models import User
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class UserAdmin(SecondStepMixin, BaseUserAdmin):
+    actions = [sync_with_verigator]

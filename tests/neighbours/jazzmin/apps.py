@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class SkinConfig(AppConfig):
+    name = "tests.neighbours.jazzmin"
+    label = "skin"
