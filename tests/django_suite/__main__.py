@@ -2,7 +2,7 @@
 
 python -m tests.django_suite --django 5.2                      the parts in PARTS
 python -m tests.django_suite --django 6.1 auth_tests           one of them
-python -m tests.django_suite --django 6.1 --keep DIRECTORY     for several runs: keeps the environment and what it fetched
+python -m tests.django_suite --django 6.1 --keep DIRECTORY     keeps what it installed and fetched
 
 Needs an index of packages: Django's sdist holds the tests. It takes some minutes. Ends with an error when a test fails
 with the app alone and is not in by_design.txt, or is there and does not fail.

@@ -1,4 +1,4 @@
-"""Python blocks marked ``run`` do run: ``run sandbox`` with an ``endpoint``. Those marked ``of`` are a file of ours."""
+"""Blocks marked ``run`` do run: ``run sandbox`` with an ``endpoint``. ``of``: a file of ours; ``in``: a part of one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .markdown import FILES, ROOT, Block, blocks
 
 RUN = [block for path in FILES for block in blocks(path) if block.info[:2] == ("python", "run")]
 QUOTED = [block for path in FILES for block in blocks(path) if block.info[:2] == ("python", "of")]
+PARTS = [block for path in FILES for block in blocks(path) if block.info[:2] == ("python", "in")]
 SUITES = [block for block in RUN if "def test_" in block.text]
 SCRIPTS = [block for block in RUN if block not in SUITES]
 
@@ -49,6 +50,11 @@ def test_quoted_file__is_that_file(block: Block) -> None:
     assert block.text == (ROOT / block.info[2]).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("block", PARTS, ids=str)
+def test_quoted_part__is_in_that_file(block: Block) -> None:
+    assert block.text in (ROOT / block.info[2]).read_text(encoding="utf-8")
+
+
 def test_every_page_with_python__runs_some() -> None:
     shown = {path for path in FILES for block in blocks(path) if block.info[:1] == ("python",)}
-    assert shown - {block.path for block in [*RUN, *QUOTED]} == set()
+    assert shown - {block.path for block in [*RUN, *QUOTED, *PARTS]} == set()
