@@ -7,6 +7,11 @@ A wrong *setting* is ``django.core.exceptions.ImproperlyConfigured`` and stands 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class VerigatorError(Exception):
     """A call to the provider did not end in an answer that can be used.
@@ -20,6 +25,8 @@ class VerigatorError(Exception):
         sent: False only if it is certain that the provider never saw the request.
         retry_after: seconds the provider asked to wait (0 to 3600), or None.
         reason: a stable word for this kind of error; stored and logged.
+        why: a word for how it failed, where no answer came ("refused", "unknown_ca", ...), or "".
+        address: host and port where it did, or "".
     """
 
     reason = "error"
@@ -33,6 +40,8 @@ class VerigatorError(Exception):
         path: str = "",
         sent: bool = True,
         retry_after: int | None = None,
+        why: str = "",
+        address: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -41,6 +50,19 @@ class VerigatorError(Exception):
         self.path = path
         self.sent = sent
         self.retry_after = retry_after
+        self.why = why
+        self.address = address
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a log line tells of it."""
+        known = {"reason": self.reason, "status": self.status}
+        return known | ({"why": self.why, "address": self.address} if self.why else {})
+
+    @property
+    def cause(self) -> str:
+        """The words of it in one: ``"connection: refused at 192.0.2.1:443"``."""
+        return f"{self.reason}: {self.why} at {self.address}" if self.why else self.reason
 
     @property
     def code(self) -> int:

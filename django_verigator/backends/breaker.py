@@ -172,10 +172,10 @@ class Circuit:
         # First this, so that nobody sees a circuit that has tripped and takes it for half open.
         store.set(self._open, (time.time() + seconds, seconds), seconds)
         if store.add(self._tripped, 1, _REMEMBERED):  # by the one call that opens it: one line an outage
-            logger.error(
-                "circuit_opened backend=%s reason=%s status=%s", self.alias, error.reason, error.status,
-                extra={"event": "circuit_opened", "verigator_reason": error.reason},
-            )  # fmt: skip
+            details = error.details
+            text = " ".join(f"{key}={value}" for key, value in details.items())
+            extra = {f"verigator_{key}": value for key, value in details.items()}
+            logger.error("circuit_opened backend=%s %s", self.alias, text, extra={"event": "circuit_opened", **extra})
         store.delete(self._probe)
 
     def _read(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic, sleep
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from requests.structures import CaseInsensitiveDict
@@ -29,6 +30,7 @@ from .bodies import WIRE_ERRORS, discard, read_body, read_piece, require_identit
 from .errors import status_error
 from .limits import MAX_RECEIVED, Limits, current
 from .masked import SecretBody, SecretText
+from .reasons import sentence
 from .session import Sessions
 from .tls import tls_context
 from .userlist import iter_users
@@ -92,6 +94,7 @@ class Transport:
         else:
             # Plain HTTP is for loopback: the credentials do not go to a proxy in the clear.
             self._proxies = {}
+        self._address = urlsplit(self.endpoint).netloc
         self._headers = {
             "User-Agent": f"django-verigator/{__version__}",
             "Accept-Encoding": "identity",
@@ -235,6 +238,7 @@ class Transport:
         for hook in before_request:
             hook(method, path)
         limits = Limits(self._connect, self._read, self.allowance(), query)
+        limits.address = self._address
         current.set(limits)
         try:
             response = self._send(self._prepare(method, path, body), limits)
@@ -282,15 +286,21 @@ def _translate(problem: Exception, limits: Limits, method: str, path: str, statu
     """Our exception for what went wrong, in words of ours."""
     # Certain only if our connections ran and stopped before sending; or if requests says so (a stand-in in a test).
     unsent = not limits.sent and (limits.engaged or isinstance(problem, requests.ConnectTimeout))
+    why = limits.why if unsent else "cut_answer" if limits.answered else "no_answer"
     kind: type[VerigatorError] = ConnectionFailedError
-    message = "no connection" if unsent else "the connection broke"
+    message = f"no connection to {limits.address}" if unsent else f"the connection to {limits.address} broke"
     if isinstance(problem, BadAnswer):
-        kind, message = InvalidResponseError, str(problem)
+        kind, message, why = InvalidResponseError, str(problem), ""
     elif limits.timed_out or isinstance(problem, requests.Timeout):
-        kind, message = RequestTimeoutError, "no complete answer in time"
+        kind = RequestTimeoutError
+        message = f"{message} in time" if unsent else f"no complete answer from {limits.address} in time"
     elif limits.sent and (limits.garbled or type(problem) is ValueError):
-        kind, message = InvalidResponseError, "no HTTP, or too much of it"
+        kind, message, why = InvalidResponseError, "no HTTP, or too much of it", ""
     elif not isinstance(problem, WIRE_ERRORS):
         last = traceback.extract_tb(problem.__traceback__)[-1]
+        why = "unexpected"
         message += f" ({type(problem).__name__} in {os.path.basename(last.filename)}, line {last.lineno})"
-    return kind(message, status=status, method=method, path=path, sent=not unsent)
+    elif why:
+        message += f": {sentence(why)}"
+    address = limits.address if why else ""
+    return kind(message, status=status, method=method, path=path, sent=not unsent, why=why, address=address)

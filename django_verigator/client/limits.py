@@ -35,6 +35,9 @@ class Limits:
         reused: the connection has carried another exchange before.
         sending: the request is being written.
         sent: a byte of the request has left.
+        answered: a byte of the answer has come.
+        address: host and port that are talked to.
+        why: a word of reasons.py, where no connection came about.
         timed_out: a wait ended because of these limits.
         garbled: what came is not HTTP, or is too much.
     """
@@ -42,6 +45,8 @@ class Limits:
     __slots__ = (
         "_deadline",
         "_wait",
+        "address",
+        "answered",
         "connect",
         "engaged",
         "garbled",
@@ -52,6 +57,7 @@ class Limits:
         "sending",
         "sent",
         "timed_out",
+        "why",
     )
 
     def __init__(self, connect: float, read: float, total: float, query: SecretText | None = None) -> None:
@@ -59,7 +65,9 @@ class Limits:
         self.read = read
         self.query = query
         self.room = MAX_RECEIVED
-        self.engaged = self.reused = self.sending = self.sent = self.timed_out = self.garbled = False
+        self.engaged = self.reused = self.sending = self.sent = self.answered = self.timed_out = self.garbled = False
+        self.address = self.why = ""
+        self._wait = connect
         self._deadline: float | None = monotonic() + total
 
     def start_connecting(self) -> None:

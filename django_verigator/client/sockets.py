@@ -10,8 +10,8 @@ import http.client
 import io
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
@@ -19,8 +19,8 @@ from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from . import reasons
 from .connecting import first_that_connects
 from .limits import Limits, current_limits
 from .masked import SecretText
@@ -79,11 +79,12 @@ class LimitedSocket:
         if self._tls is None:
             received: int = self._in_time(self._wait, self._sock.recv_into, buffer)
             self.limits.count(received)
-            return received
-        try:
-            received = self._in_time(self._through_tls, self._tls.read, len(buffer), buffer)
-        except ssl.SSLEOFError:  # many servers end a connection without saying so in TLS
-            return 0
+        else:
+            try:
+                received = self._in_time(self._through_tls, self._tls.read, len(buffer), buffer)
+            except ssl.SSLEOFError:  # many servers end a connection without saying so in TLS
+                received = 0
+        self.limits.answered = self.limits.answered or bool(received and self.limits.sent)
         return received
 
     def sendall(self, data: bytes) -> None:
@@ -209,6 +210,17 @@ class LimitedResponse(http.client.HTTPResponse):
             raise
 
 
+@contextmanager
+def _noting(limits: Limits, why: Callable[[Exception], str]) -> Iterator[None]:
+    """Note why the block fails."""
+    try:
+        yield
+    except Exception as error:
+        limits.why = why(error)
+        limits.timed_out = limits.timed_out or isinstance(error, TimeoutError)
+        raise
+
+
 class LimitedConnection(HTTPConnection):
     response_class = LimitedResponse
     sock: Any  # a LimitedSocket, or None
@@ -216,24 +228,21 @@ class LimitedConnection(HTTPConnection):
     def connect(self) -> None:
         limits = current_limits()
         limits.engaged = True
-        self.sock = LimitedSocket(self._open(limits), limits)
-        if self._tunnel_host:
-            self._tunnel()
+        limits.address = f"{self.host}:{self.port}"
+        with _noting(limits, reasons.of_proxy if self.proxy else reasons.of_connecting):
+            self.sock = LimitedSocket(self._open(limits), limits)
+            if self._tunnel_host:
+                self._tunnel()
+
+    @property
+    def _address(self) -> str:
+        return f"{self._tunnel_host or self.host}:{self._tunnel_port or self.port}"
 
     def _open(self, limits: Limits) -> socket.socket:
         started = monotonic()
-        try:
-            found = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise NewConnectionError(self, "name not resolved") from error
+        found = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
         limits.exclude(monotonic() - started)
-        try:
-            return first_that_connects(found, self.socket_options or (), limits.left())
-        except TimeoutError as error:
-            limits.timed_out = True
-            raise ConnectTimeoutError(self, "connect time-out") from error
-        except OSError as error:
-            raise NewConnectionError(self, "no connection") from error
+        return first_that_connects(found, self.socket_options or (), limits.left())
 
     @property
     def is_connected(self) -> bool:
@@ -246,6 +255,7 @@ class LimitedConnection(HTTPConnection):
             self.connect()
         limits = current_limits()
         limits.engaged = True
+        limits.address = self._address
         limits.reused = self.sock.limits is not limits
         self.sock.limits = limits
         limits.start_sending()
@@ -258,8 +268,11 @@ class LimitedTlsConnection(LimitedConnection, HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         assert self.ssl_context is not None
+        limits = current_limits()
+        limits.address = self._address
         host = (self._tunnel_host or self.host).strip("[]").rstrip(".")
-        self.sock.start_tls(self.ssl_context, host)
+        with _noting(limits, reasons.of_tls):
+            self.sock.start_tls(self.ssl_context, host)
         self.is_verified = True
 
 

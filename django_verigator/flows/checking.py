@@ -59,7 +59,7 @@ def check(challenge: Challenge, pin: str, address: str | None) -> None:
         close(challenge, Outcome.EXPIRED)
         raise _failed(challenge, Refused(Reason.EXPIRED)) from None
     except VerigatorError as error:
-        events.record("check_failed", challenge.user, level=logging.WARNING, reason=error.reason, status=error.status)
+        events.record("check_failed", challenge.user, level=logging.WARNING, **error.details)
         if not error.sent:
             until = timezone.now() + timedelta(seconds=error.retry_after) if error.retry_after else None
             raise _give_back_try(challenge, caps, Refused(Reason.UNAVAILABLE, until=until)) from None

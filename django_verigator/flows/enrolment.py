@@ -85,9 +85,7 @@ def register(change: PhoneChange, backend: BaseBackend, *, timeout: float | None
     except InvalidDataError:
         raise Refused(Reason.NO_PHONE) from None
     except VerigatorError as error:
-        events.record(
-            "registration_failed", change.user, level=logging.WARNING, reason=error.reason, status=error.status
-        )
+        events.record("registration_failed", change.user, level=logging.WARNING, **error.details)
         raise registration.NotRegistered(sent=False, retry_after=error.retry_after) from None
     change.verigator_id = user_id
     mine = PhoneChange.objects.filter(pk=change.pk, id_in_service=change.id_in_service)

@@ -90,6 +90,7 @@ class Pool:
     Attributes:
         stop: set it, and the calls under way are the last.
         down: the error that made the provider count as down, or None. No call follows it.
+        why: why the last call that could not reach the provider could not, or "".
     """
 
     def __init__(self, backend: BaseBackend, workers: int, per_second: float, stop: threading.Event | None = None):
@@ -99,6 +100,7 @@ class Pool:
         self._pace = Pace(per_second)
         self.stop = stop or threading.Event()
         self.down: VerigatorError | None = None
+        self.why = ""
         self._in_a_row = 0
         self._lock = threading.Lock()
         self._orders: SimpleQueue[Any] = SimpleQueue()
@@ -215,6 +217,7 @@ class Pool:
         if 0 < wait <= LONGEST_PAUSE:
             self._pace.pause(wait)
         with self._lock:
+            self.why = error.cause if error.why else self.why
             self._in_a_row += 1
             if self._in_a_row >= DOWN_AFTER or wait > LONGEST_PAUSE:
                 self.down = self.down or error

@@ -468,7 +468,7 @@ def failed(link: VerigatorUser, error: VerigatorError) -> Outcome:
     once_more(lambda: mine.update(**values))
     for name, value in values.items():
         setattr(link, name, value)
-    events.record("registration_failed", link.user, level=logging.WARNING, reason=error.reason, status=error.status)
+    events.record("registration_failed", link.user, level=logging.WARNING, **error.details)
     return Outcome.REFUSED if link.state == State.FAILED else Outcome.POSTPONED
 
 

@@ -165,11 +165,10 @@ def _another_may_send(error: VerigatorError) -> bool:
 
 
 def _record_failure(challenge: Challenge, error: VerigatorError) -> None:
-    details: dict[str, Any] = {"reason": error.reason, "backend": challenge.backend}
     if isinstance(error, (CircuitOpenError, ProviderBusyError)):  # told about already, once
-        events.record("not_asked", challenge.user, **details)
+        events.record("not_asked", challenge.user, reason=error.reason, backend=challenge.backend)
     else:
-        events.record("send_failed", challenge.user, level=logging.WARNING, status=error.status, **details)
+        events.record("send_failed", challenge.user, level=logging.WARNING, **error.details, backend=challenge.backend)
 
 
 def _is_somebody_else_s(number: str, user_pk: Any) -> bool:

@@ -68,6 +68,7 @@ class Report:
     proposals: int = 0
     error: str = ""
     down: str = ""
+    why: str = ""
     stopped: bool = False
 
     def add(self, link: VerigatorUser, outcome: Outcome) -> None:
@@ -264,6 +265,7 @@ def _run(
             with Pool(backend, workers or config.SYNC_WORKERS, config.SYNC_CALLS_PER_SECOND, run.stop) as pool:
                 work(run, pool, report)
                 report.down = pool.down.reason if pool.down else ""
+                report.why = report.why or pool.why
         report.stopped = run.stop.is_set()
     except BaseException as error:
         run.finish(SyncRun.Outcome.BROKEN if isinstance(error, Exception) else SyncRun.Outcome.STOPPED)
@@ -478,7 +480,7 @@ class _Sync:
                     return
         except VerigatorError as error:
             # Half a list proves nothing about the records that were not in it.
-            self._report.error = error.reason
+            self._report.error, self._report.why = error.reason, error.cause if error.why else ""
             return
         self._report.unknown, self._report.unchecked = unknown, 0
         self._run.phase(Phase.LOST)
@@ -546,7 +548,7 @@ class _Sync:
                 if self._is_over or self._report.unknown_deleted >= count:
                     return
         except VerigatorError as error:
-            self._report.error = error.reason
+            self._report.error, self._report.why = error.reason, error.cause if error.why else ""
 
     def report_left(self) -> None:
         """Count who still waits; their names only as far as a report has room."""

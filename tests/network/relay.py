@@ -79,6 +79,7 @@ class Line:
         self.forgotten = "swallow" if relay.silent else ""
         self.room: dict[str, int] = {}
         self._relay = relay
+        self._resetting = threading.Lock()
         self._client, self._server = client, socket.create_connection(provider)
         for sock in (self._client, self._server):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -93,7 +94,7 @@ class Line:
                 if what == "reply" and self._relay.slow:
                     self._relay.stopped.wait(self._relay.slow)
                 if self.forgotten == "reset":
-                    return self._reset()
+                    return self.reset()
                 if self.forgotten:
                     continue
                 room = self.room.get(what, len(piece) + 1)
@@ -101,17 +102,25 @@ class Line:
                 if what in self.room:
                     self.room[what] -= len(piece)
                     if self.room[what] <= 0:
-                        return self._reset()
+                        return self.reset()
             if not self.forgotten:
                 target.shutdown(socket.SHUT_WR)
         return None
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        if not self._resetting.acquire(blocking=False):
+            return
+        self.forgotten = "reset"
         for sock in (self._client, self._server):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
-                sock.shutdown(socket.SHUT_RD)  # wakes the other thread
-                sock.close()
+                sock.shutdown(socket.SHUT_RD)
+        # Nothing is closed as long as somebody reads from it.
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(5)
+        self._client.close()
+        self._server.close()
 
     def hang_up(self) -> None:
         for sock in (self._client, self._server):

@@ -109,7 +109,7 @@ def test_connection__found_dead_before_a_byte_has_left_costs_nothing(
     """The end came after we looked."""
     one = backend()
     user = one.register("+37255500001", "alice")
-    relay.lines[0]._reset()
+    relay.lines[0].reset()
     monkeypatch.setattr(sockets.LimitedSocket, "is_reusable", lambda self: True)
     one.start(Recipient(user), "sms")
     assert len(sandbox.calls(operation="auth.start")) == 1

@@ -28,7 +28,7 @@ class Command(BaseCommand):
         try:
             left = exporting.left_of(deleted)
         except VerigatorError as error:
-            raise CommandError(f"The provider could not be asked: {error.reason}", returncode=1) from None
+            raise CommandError(f"The provider could not be asked: {error.cause}", returncode=1) from None
         self._print(left)
         if left["at_the_provider"] or any(left["here"].values()):
             raise CommandError("Something is left; verigator_sync deletes what waits for it.", returncode=1)

@@ -36,7 +36,7 @@ class Command(BaseCommand):
         except (OSError, LookupError, UnicodeError) as error:
             raise CommandError(f"The file cannot be read: {type(error).__name__}.") from None
         except VerigatorError as error:
-            raise CommandError(f"The provider's list could not be read: {error.reason}. Nothing was written.") from None
+            raise CommandError(f"The provider's list could not be read: {error.cause}. Nothing was written.") from None
         for verdict in (moving.Verdict.NEW, moving.Verdict.CHANGED, moving.Verdict.UNCHANGED):
             self.stdout.write(f"{verdict.value}: {report.counts[verdict]}")
         self.stdout.write(f"refused: {report.refused}")

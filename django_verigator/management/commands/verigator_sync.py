@@ -129,6 +129,7 @@ class Command(BaseCommand):
         report.deleted += more.deleted
         report.deletions_left = more.deletions_left
         report.error, report.down, report.stopped = more.error, more.down, more.stopped
+        report.why = report.why or more.why
 
     def _already_running(self, error: AlreadyRunningError) -> None:
         run = error.run
@@ -169,6 +170,8 @@ class Command(BaseCommand):
             self.stderr.write(f"not in the provider's list, and not to be asked for: {report.unchecked}")
         if report.error:
             self.stderr.write(f"the provider's list could not be read: {report.error}")
+        if report.why:
+            self.stderr.write(f"the provider could not be reached ({report.why})")
         if report.down:
             self.stderr.write(f"the provider does not answer ({report.down}): the rest is left to a later run")
         elif report.stopped:
@@ -182,6 +185,7 @@ class Command(BaseCommand):
             "failures": [{"username": name, "error": error} for name, error in report.failures],
             "list_error": report.error,
             "provider_down": report.down,
+            "why": report.why,
             "seconds": round(seconds, 1),
         }
         self.stdout.write(json.dumps(data))
