@@ -13,6 +13,7 @@ from allauth.mfa.totp.internal.auth import (
     hotp_value,
     yield_hotp_counters_from_time,
 )
+from django.contrib.messages import get_messages
 from django.core import mail
 from django.urls import reverse
 
@@ -44,6 +45,10 @@ def headless(visitor: Any, client: str, path: str, body: dict[str, Any], token: 
     return visitor.post(f"/_allauth/{client}/v1/{path}", body, content_type="application/json", headers=headers)
 
 
+def code_in_mail() -> str:
+    return re.search(r"^([A-Z0-9]{3,}(-[A-Z0-9]+)*)$", mail.outbox[-1].body, re.MULTILINE)[1]
+
+
 # --- the login pages --------------------------------------------------------------------------------------------------
 
 
@@ -66,10 +71,28 @@ def test_login_page__sends_the_pin_at_once(visitor, alice):
     assert len(locmem.outbox) == 1
 
 
+@pytest.mark.fault("X04")
+def test_trusted_browser__is_trusted_at_its_login_page(visitor, alice, settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_BROWSER_DAYS": 30}
+    give_password(visitor)
+    visitor.post(reverse("verigator:verify"), {"pin": locmem.outbox[-1].pin, "trust": "on"})
+    visitor.post("/accounts/logout/")
+    assert not visitor.gets_in()
+    assert give_password(visitor, next="/private/")["Location"] == "/private/"
+    assert visitor.gets_in()
+
+
+@pytest.mark.fault("X07")
+def test_its_message__is_shown_after_the_pin(visitor, alice):
+    give_password(visitor)
+    visitor.gives_pin()
+    shown = get_messages(visitor.get("/public/").wsgi_request)
+    assert "Successfully signed in as alice." in [str(message) for message in shown]
+
+
 def test_code_by_mail__leads_to_the_pin(visitor, alice):
     visitor.post("/accounts/login/code/", {"email": alice.email})
-    code = re.search(r"^([A-Z0-9]{3,}(-[A-Z0-9]+)*)$", mail.outbox[-1].body, re.MULTILINE)[1]
-    page = visitor.post("/accounts/login/code/confirm/", {"code": code})
+    page = visitor.post("/accounts/login/code/confirm/", {"code": code_in_mail()})
     assert page["Location"] == reverse("verigator:verify")
     assert not visitor.gets_in()
     visitor.gives_pin()
@@ -173,6 +196,31 @@ def test_headless_app__mfa_gives_no_token_that_works_before_the_pin(visitor, ali
     answer = headless(visitor, "app", "auth/2fa/authenticate", {"code": code()}, token)
     for found in {token, *_tokens(answer)}:
         assert client.get(ORDERS, headers={"X-Session-Token": found}).status_code == 403
+
+
+@pytest.mark.fault("X01")
+@pytest.mark.parametrize("kind", ["browser", "app"])
+def test_headless_code_by_mail__gives_nothing_before_the_pin(visitor, alice, client, kind):
+    asked = headless(visitor, kind, "auth/code/request", {"email": alice.email})
+    token = asked.json()["meta"].get("session_token")
+    answer = headless(visitor, kind, "auth/code/confirm", {"code": code_in_mail()}, token)
+    assert answer["Location"] == reverse("verigator:verify")
+    assert_nobody_is_in(visitor, client, {token, *_tokens(answer)} - {None})
+
+
+@pytest.mark.fault("X01")
+@pytest.mark.parametrize("kind", ["browser", "app"])
+def test_headless_password_reset__gives_nothing_before_the_pin(visitor, alice, client, kind):
+    headless(visitor, kind, "auth/password/request", {"email": alice.email})
+    key = re.search(r"/accounts/password/reset/key/([^/\s]+)", mail.outbox[-1].body)[1]
+    answer = headless(visitor, kind, "auth/password/reset", {"key": key, "password": "battery staple 7"})
+    assert_nobody_is_in(visitor, client, set(_tokens(answer)))
+
+
+def assert_nobody_is_in(visitor: Any, other: Any, tokens: set[str]) -> None:
+    assert not visitor.gets_in()
+    for token in tokens:
+        assert other.get(ORDERS, headers={"X-Session-Token": token}).status_code == 403
 
 
 def test_headless_app__gives_who_owes_nothing_a_token_that_works(visitor, carol, client):
