@@ -123,7 +123,8 @@ def main() -> int:
             subprocess.run([sys.executable, "-m", "venv", options.install / environment], check=True)
             python = (options.install / environment / "bin" / "python").absolute()
             here = installed(python, sites)
-        results.append(f"Python {platform.python_version()} and {versions(python, ['Django'])}:")
+        if here:
+            results.append(f"Python {platform.python_version()} and {versions(python, ['Django'])}:")
         for site in sites:
             if site not in here:
                 results.append(f"LEFT OUT {site.name}: {', '.join(site.packages)} cannot be installed")

@@ -7,9 +7,15 @@ INSTALLED_APPS += [
     "allauth.account",
     "allauth.mfa",
     "allauth.headless",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.dummy",
+    "allauth.usersessions",
     "rest_framework",
 ]
-MIDDLEWARE += ["allauth.account.middleware.AccountMiddleware"]
+MIDDLEWARE += [
+    "allauth.account.middleware.AccountMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
+]
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
@@ -21,5 +27,6 @@ ACCOUNT_LOGIN_BY_CODE_ENABLED = True
 ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
 ACCOUNT_PASSWORD_RESET_BY_CODE_ENABLED = False
 ACCOUNT_RATE_LIMITS = False
+USERSESSIONS_TRACK_ACTIVITY = True
 REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"]}
 ROOT_URLCONF = "tests.neighbours.allauth.urls"

@@ -13,6 +13,7 @@ from allauth.mfa.totp.internal.auth import (
     hotp_value,
     yield_hotp_counters_from_time,
 )
+from allauth.socialaccount.models import SocialAccount
 from django.contrib.messages import get_messages
 from django.core import mail
 from django.urls import reverse
@@ -106,6 +107,16 @@ def test_password_reset__logs_nobody_in_without_the_pin(visitor, alice):
     visitor.post(form, {"password1": "battery staple 7", "password2": "battery staple 7"})
     assert not visitor.gets_in()
     visitor.gives_pin()
+    assert visitor.gets_in()
+
+
+def test_login_of_a_provider__leads_to_the_pin(visitor, alice):
+    """Such as that of Google; this one is for tests, and believes what it is told."""
+    SocialAccount.objects.create(user=alice, provider="dummy", uid="7")
+    form = visitor.post("/accounts/dummy/login/?next=/private/")["Location"]
+    assert visitor.post(form, {"id": 7})["Location"] == reverse("verigator:verify")
+    assert not visitor.gets_in()
+    assert visitor.gives_pin()["Location"] == "/private/"
     assert visitor.gets_in()
 
 
@@ -214,6 +225,16 @@ def test_headless_password_reset__gives_nothing_before_the_pin(visitor, alice, c
     headless(visitor, kind, "auth/password/request", {"email": alice.email})
     key = re.search(r"/accounts/password/reset/key/([^/\s]+)", mail.outbox[-1].body)[1]
     answer = headless(visitor, kind, "auth/password/reset", {"key": key, "password": "battery staple 7"})
+    assert_nobody_is_in(visitor, client, set(_tokens(answer)))
+
+
+@pytest.mark.fault("X01")
+@pytest.mark.parametrize("kind", ["browser", "app"])
+def test_headless_token_of_a_provider__gives_nothing_before_the_pin(visitor, alice, client, kind):
+    SocialAccount.objects.create(user=alice, provider="dummy", uid="7")
+    body = {"provider": "dummy", "process": "login", "token": {"id_token": '{"id": 7}'}}
+    answer = headless(visitor, kind, "auth/provider/token", body)
+    assert answer["Location"] == reverse("verigator:verify")
     assert_nobody_is_in(visitor, client, set(_tokens(answer)))
 
 
