@@ -10,8 +10,9 @@ class VerigatorConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # Both need the models, so they cannot be imported at the top.
-        from . import checks, receivers
+        # These need the models, so they cannot be imported at the top.
+        from . import backends, checks, receivers
 
+        backends.hide_proxies()
         receivers.connect()
         checks.register()

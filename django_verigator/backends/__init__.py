@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -12,6 +13,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from .. import conf
+from ..client.masked import hide_values
 from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
 from .breaker import Circuit, CircuitState, asking
 
@@ -109,7 +111,16 @@ def stand_ins_allowed() -> bool:
 backends = Backends()
 
 
+def hide_proxies() -> None:
+    """Have debug pages and mails of errors mask OPTIONS["proxies"], as they do "password"."""
+    with suppress(Exception):  # settings of a wrong shape are for the checks
+        for entry in getattr(django_settings, conf.NAME)["BACKENDS"].values():
+            if entry.get("OPTIONS", {}).get("proxies"):
+                entry["OPTIONS"]["proxies"] = hide_values(entry["OPTIONS"]["proxies"])
+
+
 @receiver(setting_changed)
 def _forget(*, setting: str, **kwargs: object) -> None:
     if setting == conf.NAME:
+        hide_proxies()
         backends.reset()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from base64 import b64encode
 from collections.abc import Mapping
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
+
+from requests.utils import select_proxy
 
 from .masked import SecretText
 
@@ -72,14 +75,29 @@ def clean_endpoint(endpoint: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
-def clean_proxies(proxies: Mapping[str, str] | None) -> dict[str, str]:
-    """``proxies`` as requests takes them, passwords masked. Only http:// ones: others bring sockets without limits."""
-    cleaned: dict[str, str] = {}
-    for scheme, address in (proxies or {}).items():
+def choose_proxy(endpoint: str, proxies: Mapping[str, str] | None) -> tuple[dict[str, str], dict[str, str]]:
+    """The one of ``proxies`` that is for the endpoint, as requests takes it, and what it wants in its headers.
+
+    User and password are in these alone, masked. Only http:// proxies: others bring sockets without limits.
+    """
+    for address in (proxies or {}).values():
         if not isinstance(address, str) or not address.lower().startswith("http://"):
             raise ValueError("proxies must be http:// addresses")
-        cleaned[scheme] = SecretText(address)
-    return cleaned
+    chosen = select_proxy(endpoint, dict(proxies or {}))
+    if chosen is None:
+        return {}, {}
+    userinfo, at, host = chosen[len("http://") :].rpartition("@")
+    del chosen, proxies  # a debug page shows the variables of each frame
+    if not at:
+        return {"https": f"http://{host}"}, {}
+    user, _, password = (SecretText(unquote(part)) for part in userinfo.partition(":"))
+    del userinfo
+    plain = SecretText(f"{user}:{password}")
+    if not _HEADER_TEXT.match(plain):
+        raise ValueError("proxies must have user and password in Latin-1")
+    return {"https": f"http://{host}"}, {
+        "Proxy-Authorization": SecretText(f"Basic {b64encode(plain.encode('latin-1')).decode()}")
+    }
 
 
 def check_seconds(**values: float) -> None:

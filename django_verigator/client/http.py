@@ -25,7 +25,7 @@ from django_verigator.exceptions import (
 
 from . import retries
 from .answers import BadAnswer, parse_object
-from .arguments import check_seconds, clean_endpoint, clean_proxies
+from .arguments import check_seconds, choose_proxy, clean_endpoint
 from .bodies import WIRE_ERRORS, discard, read_body, read_piece, require_identity
 from .errors import status_error
 from .limits import MAX_RECEIVED, Limits, current
@@ -87,7 +87,8 @@ class Transport:
         )
         self.endpoint = clean_endpoint(endpoint)
         self._connect, self._read, self._total, self._idle = connect_timeout, read_timeout, total_timeout, idle_timeout
-        self._proxies = clean_proxies(proxies)
+        self._proxies, proxy_headers = choose_proxy(self.endpoint, proxies)
+        del proxies
         tls = None
         if self.endpoint.startswith("https:"):
             tls = tls_context(ca_bundle)
@@ -100,7 +101,7 @@ class Transport:
             "Accept-Encoding": "identity",
             **headers,
         }
-        self._sessions = Sessions(tls)
+        self._sessions = Sessions(tls, proxy_headers)
         self.close = self._sessions.close
 
     def __reduce__(self) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import NoReturn
 from urllib.parse import urlencode
 
@@ -10,9 +11,12 @@ _MASK = "'********'"
 
 
 class SecretText(str):
-    """A str (a header that holds the credentials) with a masked ``repr()``."""
+    """A str (a header that holds the credentials) with a masked ``repr()``, as text and as bytes."""
 
     __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> SecretBody:
+        return SecretBody(super().encode(encoding, errors))
 
     def __repr__(self) -> str:
         return _MASK
@@ -34,6 +38,13 @@ class SecretForm(SecretBody):
     """The same as a form."""
 
     content_type = "application/x-www-form-urlencoded"
+
+
+def hide_values(values: Mapping[str, str] | None) -> dict[str, str]:
+    """The same with masked values, for what may hold a password under a key that does not say so."""
+    if not isinstance(values or {}, Mapping):
+        raise ValueError("not a dict of texts")
+    return {key: SecretText(value) if isinstance(value, str) else value for key, value in (values or {}).items()}
 
 
 def json_body(**values: str) -> SecretBody:

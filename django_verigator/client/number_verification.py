@@ -25,7 +25,7 @@ from django_verigator.exceptions import (
 from .answers import BadAnswer, parse_text
 from .arguments import require_text
 from .http import Transport
-from .masked import SecretForm, SecretText, form_text
+from .masked import SecretForm, SecretText, form_text, hide_values
 from .results import Verification
 
 ENDPOINT = "https://api2.messente.com"
@@ -91,6 +91,7 @@ class NumberVerification:
     ) -> None:
         credentials = _form(username=username, password=password)
         del username, password  # a debug page shows the variables of each frame
+        proxies = hide_values(proxies)
         if credentials is None:
             raise ValueError("username and password must be text that is not blank")
         self._credentials = credentials

@@ -15,12 +15,12 @@ from .sockets import LimitedAdapter
 class LimitedSession(requests.Session):
     """A session that takes nothing from the environment, keeps no cookie and knows no redirect."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, proxy_headers: dict[str, str]) -> None:
         super().__init__()
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        self.mount("https://", LimitedAdapter(tls))
-        self.mount("http://", LimitedAdapter(None))
+        self.mount("https://", LimitedAdapter(tls, proxy_headers))
+        self.mount("http://", LimitedAdapter(None, {}))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         # Also with allow_redirects=False, requests reads the whole body of a redirect into memory to prepare the next
@@ -36,14 +36,15 @@ class _Local(threading.local):
 class Sessions:
     """Hands each thread its own session; after a fork the parent's connections stay the parent's."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, proxy_headers: dict[str, str]) -> None:
         self._tls = tls
+        self._proxy_headers = proxy_headers
         self._local = _Local()
 
     def get(self) -> LimitedSession:
         pid = os.getpid()
         if self._local.pid != pid:
-            self._local.session = LimitedSession(self._tls)
+            self._local.session = LimitedSession(self._tls, self._proxy_headers)
             self._local.pid = pid
         return self._local.session
 

@@ -287,8 +287,9 @@ class LimitedTlsPool(HTTPSConnectionPool):
 class LimitedAdapter(HTTPAdapter):
     """An adapter for one thread. It knows one TLS context, and no ``verify`` argument can talk it out of that."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, proxy_headers: dict[str, str]) -> None:
         self._tls = tls
+        self._proxy_headers = proxy_headers
         # More than one: a stream and calls made meanwhile; the greenlets of a thread that was patched late.
         super().__init__(pool_connections=1, pool_maxsize=20, max_retries=0)
 
@@ -304,6 +305,9 @@ class LimitedAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(self, request: PreparedRequest, verify: Any, cert: Any = None) -> Any:
         host, _ = super().build_connection_pool_key_attributes(request, True)
         return host, {"ssl_context": self._tls, "cert_reqs": "CERT_REQUIRED"} if self._tls else {}
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        return self._proxy_headers
 
     def cert_verify(self, *args: Any) -> None:
         """Nothing to do: the context holds the CA certificates already, loaded once and not for each connection."""

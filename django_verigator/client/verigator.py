@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from . import answers
 from .arguments import path_part, require_text, service_auth
 from .http import Transport
-from .masked import json_body
+from .masked import hide_values, json_body
 from .results import Service, StartedMethod, User, Verification
 
 _ROOT = "/v1/service/service"  # protocol: "service" twice, in the docs and in both official clients
@@ -214,6 +214,7 @@ class Api:
     ) -> None:
         auth = service_auth(username, password)
         del username, password  # a debug page shows the variables of each frame
+        proxies = hide_values(proxies)
         if auth is None:
             raise ValueError("username and password must be Latin-1 text in one line; no colon in the username")
         self._transport = Transport(

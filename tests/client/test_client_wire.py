@@ -403,6 +403,32 @@ def test_F06_traceback__of_an_interrupt_in_the_middle(
     assert [secret for secret in SECRETS if secret in shown] == []
 
 
+@pytest.mark.fault("T10")
+def test_F06_traceback__of_an_interrupt_while_a_proxy_is_asked(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("django_verigator.client.sockets.LimitedSocket.recv_into", interrupted)
+    proxy = f"http://canary-user:canary%3Apass@127.0.0.1:{serve(keep).port}"
+    api = client("https://api.example", proxies={"https": proxy})
+    with pytest.raises(KeyboardInterrupt) as caught:
+        verify(api)
+    shown = frames(caught.value)
+    assert "proxies=" in shown
+    secrets = [*SECRETS, "canary%3Apass", base64.b64encode(b"canary-user:canary:pass").decode()]
+    assert [secret for secret in secrets if secret in shown] == []
+
+
+@pytest.mark.fault("T10")
+def test_F06_traceback__of_a_refused_proxy() -> None:
+    proxies = {"https": "http://canary-user:canary:pass@proxy:3128", "http": "socks5://canary"}
+    with pytest.raises(ValueError, match="http://") as caught:
+        Api("u", "p", proxies=proxies)
+    assert "canary" not in frames(caught.value)
+
+
 def test_F06_traceback__of_refused_credentials() -> None:
     with pytest.raises(ValueError, match="username") as caught:
         Api("canary-user", "canary:pass\n")
