@@ -8,11 +8,12 @@ from __future__ import annotations
 import secrets
 import uuid
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import models, router
 from django.utils import timezone
+from django.utils.encoding import iri_to_uri
 from django.utils.translation import gettext_lazy as _
 
 from . import phone
@@ -138,6 +139,17 @@ class PhoneChange(models.Model):
         return f"<PhoneChange user={self.user_id}>"
 
 
+class _UrlField(models.TextField):  # type: ignore[type-arg]
+    """A URL in ASCII, percent-encoded: not every database takes every character that can be typed into one."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        return super().get_prep_value(iri_to_uri(value))
+
+    def deconstruct(self) -> Any:
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.TextField", args, kwargs
+
+
 class Challenge(models.Model):
     """One start and its checking: to whom, how, tried how often, with what outcome. Also the audit log.
 
@@ -180,7 +192,7 @@ class Challenge(models.Model):
     auth_backend = models.CharField(max_length=255, blank=True, default="", editable=False)
     auth_hash = models.CharField(max_length=128, blank=True, editable=False)
     epoch = models.CharField(max_length=32, editable=False)
-    next_url = models.TextField(blank=True, default="", editable=False)
+    next_url: models.TextField[str, str] = _UrlField(blank=True, default="", editable=False)
     password_given = models.BooleanField(default=False, editable=False)
     started_at = models.DateTimeField(_("login began"), default=timezone.now, editable=False)
 

@@ -251,6 +251,17 @@ def test_challenges__come_newest_first(alice, support, browser):
     assert [challenge.nonce_digest for challenge in shown] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.fault("X15")
+def test_challenges__are_listed_by_a_database_that_knows_no_time_zones(alice, support, browser, settings, monkeypatch):
+    settings.TIME_ZONE = "Europe/Tallinn"
+    give_password(Client())
+    assert browser.get(CHALLENGES, {"created_at__year": timezone.now().year}).context_data["cl"].result_count == 1
+    monkeypatch.setattr(connection.features, "has_zoneinfo_database", False)
+    page = browser.get(CHALLENGES)
+    assert page.context_data["cl"].result_count == 1
+    assert "created_at__year" not in page.content.decode()
+
+
 def test_link__says_of_its_user_what_the_command_says(alice, support, browser):
     page = browser.get(f"{LINKS}{alice.verigator.pk}/change/").content.decode()
     assert re.search(r"<h2>\s*alice\s*</h2>", page)

@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import SESSION_KEY
 from django.core.cache import cache
+from django.db import connection
 from django.test import AsyncClient, Client
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
@@ -175,6 +176,29 @@ def test_naive_times__work(alice, browser, settings):
     page = browser.post("/accounts/verify/resend/").content.decode()
     assert "Try again in" in page
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
+
+
+@pytest.fixture
+def narrow_column(transactional_db):
+    """A database that takes no character beyond the first 65,536, as many older ones on MariaDB are."""
+    column = "ALTER TABLE django_verigator_challenge MODIFY next_url longtext CHARACTER SET %s NOT NULL"
+    if connection.vendor != "mysql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(column % "utf8mb3")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute(column % "utf8mb4")
+
+
+@pytest.mark.fault("X15")
+def test_next__with_any_character_is_kept_by_any_database(narrow_column, alice, browser):
+    give_password(browser)
+    give_password(browser, next="/\N{GRINNING FACE}/?q=%C3%A4%20b&ä")
+    assert Challenge.objects.latest("created_at").next_url == "/%F0%9F%98%80/?q=%C3%A4%20b&%C3%A4"
+    response = browser.post("/accounts/verify/", {"pin": sent_pin()})
+    assert response["Location"] == "/%F0%9F%98%80/?q=%C3%A4%20b&%C3%A4"
 
 
 @pytest.mark.parametrize("next_url", ["/a%00b", "/a\x00b", "/a%0d%0ab"])
