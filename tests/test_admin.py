@@ -303,7 +303,7 @@ def test_what_weakens_an_account__asks_for_a_fresh_proof(alice, nothing_done, su
     support.save()
     login_verified(browser, support)
     session = browser.session
-    session[MARK] = {**session[MARK], "at": time.time() - 301}
+    session[MARK] = {**session[MARK], "at": int(time.time()) - 301}
     session.save()
     response = weaken(browser, action, alice)
     assert response["Location"] == "/accounts/verify/"
