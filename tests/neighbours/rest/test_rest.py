@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.test import override_settings
+from django.test import modify_settings, override_settings
 from django.urls import reverse
 
 from tests.conftest import PASSWORD
@@ -106,6 +106,21 @@ def test_checks__warn_of_dj_rest_auths_own_class(db):
 def test_checks__warn_of_a_subclass(db):
     with with_classes("tests.neighbours.rest.test_rest.Ours"):
         assert "tests.neighbours.rest.test_rest.Ours" in said()["verigator.W003"]
+
+
+@pytest.mark.fault("X05")
+@override_settings(ROOT_URLCONF="tests.neighbours.rest.per_view_urls")
+@modify_settings(INSTALLED_APPS={"remove": ["rest_framework.authtoken", "rest_framework_simplejwt", "dj_rest_auth"]})
+def test_checks__warn_of_a_class_that_one_view_has(db):
+    with with_classes("rest_framework.authentication.SessionAuthentication"):
+        assert "JWTAuthentication" in said().get("verigator.W003", "")
+
+
+@modify_settings(INSTALLED_APPS={"remove": ["rest_framework.authtoken", "rest_framework_simplejwt", "dj_rest_auth"]})
+@override_settings(ROOT_URLCONF="tests.neighbours.axes.urls")
+def test_checks__have_nothing_to_say_of_sessions_alone(db):
+    with with_classes("rest_framework.authentication.SessionAuthentication"):
+        assert said() == {}
 
 
 def _ours() -> Any:

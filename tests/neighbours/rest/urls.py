@@ -3,11 +3,10 @@ from __future__ import annotations
 from django.http import HttpRequest
 from django.urls import include, path
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.authtoken.views import obtain_auth_token
 from rest_framework.decorators import api_view, authentication_classes
 from rest_framework.response import Response
 from rest_framework_simplejwt.tokens import RefreshToken
-from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
+from rest_framework_simplejwt.views import TokenRefreshView
 
 from tests.neighbours.base_urls import pages
 
@@ -32,11 +31,4 @@ urlpatterns = [
     path("api-auth/", include("rest_framework.urls")),
     path("rest-auth/", include("dj_rest_auth.urls")),
     *pages,
-]
-
-# What must not be there while REQUIRED applies to its users: a token for the password alone.
-unguarded_urlpatterns = [
-    *urlpatterns,
-    path("unguarded/token/", obtain_auth_token),
-    path("unguarded/pair/", TokenObtainPairView.as_view()),
 ]
