@@ -21,6 +21,7 @@ from . import phone
 from .cleaning import plain_text
 from .flows import login
 from .flows.refusals import Reason, Refused
+from .hidden import HiddenText
 
 # ASCII digits alone, as ``plain_text`` leaves them: \d takes others, $ takes a newline behind the last digit.
 _PIN = re.compile(r"[0-9]{4,16}\Z")
@@ -65,7 +66,7 @@ class PinField(forms.CharField):
             raise ValidationError(self.error_messages["required"], code="required")
         if not _PIN.match(pin):
             raise ValidationError(self.error_messages["invalid"], code="invalid")
-        return pin
+        return HiddenText(pin)
 
 
 class PinForm(forms.Form):
@@ -95,6 +96,10 @@ class PinForm(forms.Form):
 
 class RecoveryField(forms.CharField):
     bound_field_class = _AskedFor
+
+    @sensitive_variables()
+    def clean(self, value: Any) -> str:
+        return HiddenText(super().clean(value))
 
 
 class RecoveryForm(forms.Form):

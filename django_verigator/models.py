@@ -17,6 +17,7 @@ from django.utils.encoding import iri_to_uri
 from django.utils.translation import gettext_lazy as _
 
 from . import phone
+from .hidden import HiddenText
 
 _M = TypeVar("_M", bound=models.Model)
 
@@ -36,6 +37,17 @@ class PrimaryManager(models.Manager[_M]):
         return super().get_queryset().using(self._db or router.db_for_write(self.model))
 
 
+class _NumberField(models.CharField):  # type: ignore[type-arg]
+    """A phone number, read as one that does not show itself; for migrations and databases a CharField."""
+
+    def from_db_value(self, value: str | None, *args: Any) -> str | None:
+        return HiddenText(value) if value else value
+
+    def deconstruct(self) -> Any:
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
+
+
 class VerigatorUser(models.Model):
     """The link between a user and the provider's record of the user's phone."""
 
@@ -49,7 +61,7 @@ class VerigatorUser(models.Model):
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="verigator", verbose_name=_("user")
     )
-    phone_number = models.CharField(_("phone number"), max_length=16, blank=True, default="", db_index=True)
+    phone_number = _NumberField(_("phone number"), max_length=16, blank=True, default="", db_index=True)
     # Chosen and saved before any call that carries the number; never used again for another one.
     id_in_service = models.CharField(_("id in the service"), max_length=64, unique=True, null=True, editable=False)
     verigator_id = models.CharField(
@@ -117,9 +129,9 @@ class PhoneChange(models.Model):
     """A phone number on its way in; it counts only after a PIN sent to it came back."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
-    phone_number = models.CharField(max_length=16)
+    phone_number = _NumberField(max_length=16)
     # The number that was in force when this one was proposed; another one by now has not agreed to be replaced.
-    replaces = models.CharField(max_length=16, blank=True, default="")
+    replaces = _NumberField(max_length=16, blank=True, default="")
     id_in_service = models.CharField(max_length=64, unique=True)
     verigator_id = models.CharField(max_length=128, unique=True, null=True)
     created_at = models.DateTimeField(default=timezone.now)

@@ -7,6 +7,7 @@ import re
 import phonenumbers
 
 from .cleaning import plain_text
+from .hidden import HiddenText
 
 # What people type between the digits. Anything else that is no digit makes the input no phone number.
 _SEPARATORS = re.compile(r"[ \-()./]")
@@ -48,18 +49,18 @@ def normalise(text: object) -> str:
     """
     if not isinstance(text, str) or len(text) > MAX_INPUT:
         raise InvalidPhoneError("not a phone number")
-    plain = plain_text(text)
+    plain = HiddenText(plain_text(text))
     scheme = _SCHEME.match(plain)
-    digits = _SEPARATORS.sub("", plain[scheme.end() :] if scheme else plain)
+    digits = HiddenText(_SEPARATORS.sub("", plain[scheme.end() :] if scheme else plain))
     if digits.startswith("00"):
-        digits = f"+{digits[2:]}"
+        digits = HiddenText(f"+{digits[2:]}")
     if not _INTERNATIONAL.match(digits):
         raise InvalidPhoneError("not a phone number in international form")
     try:
         number = phonenumbers.parse(digits, None)
     except phonenumbers.NumberParseException:
         raise InvalidPhoneError("not a phone number in international form") from None
-    found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    found = HiddenText(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
     if not phonenumbers.is_possible_number(number) or not _E164.match(found):
         raise InvalidPhoneError("not a possible phone number")
     return found
@@ -72,10 +73,10 @@ def as_text(value: object) -> str:
     country.
     """
     if isinstance(value, phonenumbers.PhoneNumber) and value.country_code and value.national_number:
-        return phonenumbers.format_number(value, phonenumbers.PhoneNumberFormat.E164)
+        return HiddenText(phonenumbers.format_number(value, phonenumbers.PhoneNumberFormat.E164))
     international = getattr(value, "as_e164", None)
     text = international if isinstance(international, str) else str(value or "")
-    return text if plain_text(text) else ""
+    return HiddenText(text) if plain_text(text) else ""
 
 
 def region(number: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -13,10 +14,13 @@ from django.http import HttpResponse
 from django.urls import path, reverse
 from django.utils.functional import SimpleLazyObject
 
+from django_verigator.backends import backends
 from django_verigator.flows import policy
 from django_verigator.testing import login_verified
 from tests.site.urls import DJANGO_S_KEYS
 from tests.site.urls import urlpatterns as site_urls
+
+from .conftest import PHONE, give_password, sent_pin
 
 OURS = "django_verigator.middleware.VerigatorMiddleware"
 
@@ -97,3 +101,53 @@ def test_cached_standing__is_not_of_a_copy_in_another_schema(carol, monkeypatch)
     assert policy.recent_standing(carol) is not None
     monkeypatch.setattr(connection, "schema_name", "two", raising=False)
     assert policy.recent_standing(carol) is None
+
+
+# --- error trackers ---------------------------------------------------------------------------------------------------
+
+
+def shown_in_frames(error: BaseException) -> str:
+    """Return what an error tracker sends of an error: the variables of each frame of ours, by their repr()."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("django_verigator.")]
+    assert ours
+    return "\n".join(repr(value) for frame in ours for value in frame.f_locals.values())
+
+
+@pytest.fixture
+def break_backend(monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError
+
+    return lambda name: monkeypatch.setattr(type(backends.default), name, broken)
+
+
+def frames_of(action) -> str:
+    with pytest.raises(ZeroDivisionError) as raised:
+        action()
+    return shown_in_frames(raised.value)
+
+
+@pytest.mark.fault("X14")
+def test_frames_of_an_error_while_sending__show_no_number(alice, browser, break_backend):
+    break_backend("start")
+    shown = frames_of(lambda: give_password(browser))
+    assert PHONE[1:] not in shown
+
+
+@pytest.mark.fault("X14")
+def test_frames_of_an_error_while_checking__show_no_pin(alice, browser, break_backend):
+    give_password(browser)
+    break_backend("check")
+    shown = frames_of(lambda: browser.post(reverse("verigator:verify"), {"pin": sent_pin()}))
+    assert f"'{sent_pin()}'" not in shown
+    assert PHONE[1:] not in shown
+
+
+@pytest.mark.fault("X14")
+def test_frames_of_an_error_while_enrolling__show_no_number(carol, browser, settings, break_backend):
+    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all"}
+    give_password(browser, "carol")
+    break_backend("register")
+    shown = frames_of(lambda: browser.post(reverse("verigator:enrol"), {"phone": "+372 5550 0099"}))
+    assert "37255500099" not in shown

@@ -1,4 +1,4 @@
-"""Text that does not show itself: debug pages and mails print the ``repr()`` of each frame's variables."""
+"""What the client sends, as text and bytes that do not show themselves."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from collections.abc import Mapping
 from typing import NoReturn
 from urllib.parse import urlencode
 
-_MASK = "'********'"
+from ..hidden import MASK, HiddenText
 
 
-class SecretText(str):
-    """A str (a header that holds the credentials) with a masked ``repr()``, as text and as bytes."""
+class SecretText(HiddenText):
+    """A header that holds the credentials, and the like: it hides as bytes too, and is not pickled."""
 
     __slots__ = ()
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> SecretBody:
         return SecretBody(super().encode(encoding, errors))
-
-    def __repr__(self) -> str:
-        return _MASK
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("credentials are not pickled")
@@ -31,7 +28,7 @@ class SecretBody(bytes):
     content_type = "application/json"
 
     def __repr__(self) -> str:
-        return _MASK
+        return MASK
 
 
 class SecretForm(SecretBody):

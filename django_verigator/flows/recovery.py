@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from ..cleaning import plain_text
 from ..client.masked import SecretText
+from ..hidden import HiddenText
 from ..models import RecoveryCode
 from . import registration
 from .deadlocks import once_more
@@ -28,7 +29,7 @@ _LOOK_ALIKE = str.maketrans({"O": "0", "I": "1", "L": "1", " ": None, "-": None}
 
 def normalise(text: str) -> str:
     """Return a typed code in its one form, or "" if it is none: any case, blanks and dashes, O for 0, I or L for 1."""
-    code = plain_text(text).upper().translate(_LOOK_ALIKE)
+    code = HiddenText(plain_text(text).upper().translate(_LOOK_ALIKE))
     return code if len(code) == CHARACTERS and not set(code) - set(_ALPHABET) else ""
 
 
