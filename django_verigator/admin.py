@@ -399,7 +399,8 @@ class SecondStepMixin:
     admin_site: admin.AdminSite
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        queryset: QuerySet[Any] = super().get_queryset(request).select_related("verigator")  # type: ignore[misc]
+        # Not select_related(): with it Django leaves the site's own list_select_related out.
+        queryset: QuerySet[Any] = super().get_queryset(request).prefetch_related("verigator")  # type: ignore[misc]
         return queryset
 
     def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
