@@ -46,6 +46,8 @@ class Limits:
     """Codes sent for one user within an hour."""
     SENDS_PER_PHONE_10_MINUTES: int = 5
     """Codes sent to one number within 10 minutes; half of them for users other than the one who has confirmed it."""
+    SENDS_PER_PHONE_DAY: int = 60
+    """The same within 24 hours; half of them for users who have not confirmed the number."""
     SENDS_PER_LOGIN: int = 6
     """Codes sent for one login, from its password to its end."""
     SENDS_PER_ADDRESS_HOUR: int = 100
@@ -57,6 +59,11 @@ class Limits:
     """Codes sent within an hour to numbers that nobody has confirmed yet, in all."""
     SENDS_PER_SITE_DAY: int = 5000
     """The same within 24 hours."""
+    STARTS_PER_USER_HOUR: int = 30
+    """Codes asked for by one user within an hour, by text or app, whatever the provider answers; half of them may be
+    another code for the same login."""
+    STARTS_PER_ADDRESS_HOUR: int = 500
+    """The same from one address (an IPv6 /64)."""
     PHONE_CHANGES_PER_USER_DAY: int = 3
     """New numbers that one user may propose within 24 hours."""
     RESEND_PAUSE: int = 30
@@ -67,7 +74,7 @@ class Limits:
     """How long a login may wait between its password and its PIN (at most 3600)."""
     CIRCUIT_FAILURES: int = 4
     """Calls in a row that a provider does not answer, or answers with 5xx, 401 or 403; then nobody asks it for a
-    while."""
+    while. Of those for one user, one number or from one address a single one counts."""
     CIRCUIT_WINDOW: int = 60
     """Seconds within which these calls must have failed."""
     CIRCUIT_OPEN_SECONDS: int = 30
@@ -86,11 +93,14 @@ _LOOSE = {
     "CONSECUTIVE_FAILURES": 1000,
     "SENDS_PER_USER_HOUR": 100,
     "SENDS_PER_PHONE_10_MINUTES": 50,
+    "SENDS_PER_PHONE_DAY": 500,
     "SENDS_PER_LOGIN": 50,
     "SENDS_PER_ADDRESS_HOUR": 10_000,
     "SENDS_PER_PREFIX_HOUR": 10_000,
     "SENDS_PER_SITE_HOUR": 1_000_000,
     "SENDS_PER_SITE_DAY": 10_000_000,
+    "STARTS_PER_USER_HOUR": 300,
+    "STARTS_PER_ADDRESS_HOUR": 50_000,
     "PHONE_CHANGES_PER_USER_DAY": 50,
 }
 _LEAST_PAUSE = 5
@@ -201,6 +211,8 @@ def loose_limits(limits: Limits) -> list[str]:
         for key, most in _LOOSE.items()
         if getattr(limits, key) > most
     ]
+    if limits.STARTS_PER_USER_HOUR < limits.SENDS_PER_USER_HOUR:
+        found.append("STARTS_PER_USER_HOUR is less than SENDS_PER_USER_HOUR")
     if limits.RESEND_PAUSE < _LEAST_PAUSE:
         found.append(f"RESEND_PAUSE is {limits.RESEND_PAUSE}, shorter than a text takes to arrive")
     if limits.TRIES_PER_USER_DAY < limits.TRIES_PER_USER_HOUR:

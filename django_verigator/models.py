@@ -83,7 +83,7 @@ class VerigatorUser(models.Model):
     # The password (as its session hash) at the last wrong PIN: another one since then was set by a completed reset.
     failures_auth_hash = models.CharField(max_length=128, blank=True, default="", editable=False)
     epoch = models.CharField(max_length=32, default=new_epoch, editable=False)
-    # Keyed HMAC of the PIN accepted last, so that it is not accepted twice.
+    # Of the keyed HMACs of the PINs accepted last, newest first, eight digits each: none is accepted twice.
     last_pin = models.CharField(max_length=64, blank=True, default="", editable=False)
     last_pin_at = models.DateTimeField(null=True, editable=False)
     # Keyed digest of the number the site had when the user settled on another one: that is no proposal any more.
@@ -214,6 +214,8 @@ class Challenge(models.Model):
     requested_method = models.CharField(max_length=8, blank=True, default="", editable=False)
     method = models.CharField(_("method"), max_length=8, blank=True, default="", editable=False)
     reference = models.CharField(max_length=255, blank=True, default="", editable=False)
+    # Keyed digest of provider and reference, so that no two users wait for the PIN of one; NULL where there is none.
+    reference_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)
     phone_digest = models.CharField(max_length=64, blank=True, default="", editable=False)
     masked_phone = models.CharField(_("phone"), max_length=16, blank=True, default="", editable=False)
     phone_change = models.ForeignKey(PhoneChange, models.SET_NULL, null=True, related_name="+", editable=False)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db import router
+from django.db import router, transaction
 from django.db.models.options import Options
-from django.db.models.signals import post_save, pre_delete
+from django.db.models.signals import post_save, pre_delete, pre_save
 
-from .flows import gate, login, registration
+from .flows import events, gate, login, registration
 from .models import PhoneChange, VerigatorUser
+
+logger = logging.getLogger("django_verigator")
 
 # A login writes one of these; it never changes where a phone comes from.
 _NOTHING_TO_DO = frozenset({"last_login", "password"})
@@ -30,6 +33,21 @@ def user_saved(
     if update_fields is not None and _NOTHING_TO_DO.issuperset(update_fields):
         return
     registration.on_user_saved(instance)
+
+
+def user_saves(
+    sender: type, instance: Any, *, using: str, raw: bool = False, update_fields: Any = None, **kwargs: Any
+) -> None:
+    if raw or not _is_user_model(sender) or using != router.db_for_write(get_user_model()):
+        return
+    is_chosen = getattr(instance, "_password", None) is not None  # by set_password()
+    is_stored_anew = update_fields is not None and set(update_fields) == {"password"}
+    if instance.pk is not None and not instance._state.adding and (is_chosen or is_stored_anew):
+        try:
+            with transaction.atomic(using=router.db_for_write(VerigatorUser)):
+                login.keep_stop(instance)
+        except Exception as error:  # noqa: BLE001 - a save never fails because of us
+            logger.error("link_failed user=%s error=%s", instance.pk, events.describe(error))
 
 
 def _is_user_model(sender: type) -> bool:
@@ -70,6 +88,7 @@ def logged_out(sender: type, request: Any, **kwargs: Any) -> None:
 
 
 def connect() -> None:
+    pre_save.connect(user_saves, dispatch_uid="django_verigator.user_saves")
     post_save.connect(user_saved, dispatch_uid="django_verigator.user_saved")
     pre_delete.connect(link_deleted, sender=VerigatorUser, dispatch_uid="django_verigator.link_deleted")
     user_logged_in.connect(logged_in, dispatch_uid="django_verigator.logged_in")

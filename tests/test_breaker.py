@@ -13,7 +13,7 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection
 
-from django_verigator.backends import BaseBackend, Circuit, asking, backends, breaker, locmem
+from django_verigator.backends import BaseBackend, Cause, Circuit, asking, backends, breaker, locmem
 from django_verigator.backends import CircuitState as State
 from django_verigator.exceptions import (
     CircuitOpenError,
@@ -52,17 +52,17 @@ class Provider(BaseBackend):
     error: Exception | None = None
     calls = 0
 
-    def ask(self) -> None:
-        with asking(self):
+    def ask(self, cause: Cause | None = None, timeout: float | None = None) -> None:
+        with asking(self, cause, timeout):
             self.calls += 1
             if self.error is not None:
                 raise self.error
 
-    def fail(self, error: Exception | None = None, times: int = FAILURES) -> None:
+    def fail(self, error: Exception | None = None, times: int = FAILURES, **how: object) -> None:
         self.error = error or ConnectionFailedError(sent=False)
         for _ in range(times):
             with pytest.raises(type(self.error)):
-                self.ask()
+                self.ask(**how)
 
 
 @pytest.fixture
@@ -245,6 +245,77 @@ def test_two_sites_on_one_cache__do_not_share_a_circuit(provider, circuit, setti
 def test_two_aliases__have_a_circuit_each(provider):
     provider.fail()
     assert Circuit("other").state == State.CLOSED
+
+
+OOPS = InternalError(status=500)
+SHARED = [{"user": "7"}, {"number": "a digest"}, {"address": "9.9.9.9"}]
+
+
+def somebody(number, /, **shared):
+    return Cause(**{"user": f"u{number}", "number": f"n{number}", "address": f"a{number}", **shared})
+
+
+@pytest.mark.fault("T03")
+@pytest.mark.parametrize("kind", CACHES)
+@pytest.mark.parametrize("shared", SHARED, ids=lambda shared: next(iter(shared)))
+def test_failures_of_one_user_number_or_address__open_nothing_for_others(provider, circuit, settings, kind, shared):
+    use_cache(settings, kind)
+    for number in range(3 * FAILURES):
+        provider.fail(OOPS, times=1, cause=somebody(number, **shared))
+    assert circuit.state == State.CLOSED
+
+
+@pytest.mark.fault("T03")
+@pytest.mark.parametrize("kind", CACHES)
+def test_failures_of_several_users__open_the_circuit_and_a_success_begins_anew(provider, circuit, settings, kind):
+    use_cache(settings, kind)
+    for _ in range(3):
+        for number in range(FAILURES - 1):
+            provider.fail(OOPS, times=1, cause=somebody(number))
+        provider.error = None
+        provider.ask()
+    for number in range(FAILURES):
+        assert circuit.state == State.CLOSED
+        provider.fail(OOPS, times=1, cause=somebody(number))
+    assert circuit.state == State.OPEN
+
+
+@pytest.mark.fault("T03")
+def test_failures_without_a_number_and_an_address__are_told_apart_by_the_user(provider, circuit):
+    for number in range(FAILURES):
+        provider.fail(OOPS, times=1, cause=Cause(f"u{number}"))
+    assert circuit.state == State.OPEN
+
+
+@pytest.mark.fault("T03")
+@pytest.mark.parametrize("error", [ConnectionFailedError(sent=False), WrongCredentialsError(status=401)], ids=repr)
+def test_failure_that_no_number_can_bring_about__counts_for_everybody(provider, circuit, error):
+    provider.fail(error, cause=somebody(1))
+    assert circuit.state == State.OPEN
+
+
+@pytest.mark.fault("T03")
+def test_half_open__somebody_who_has_failed_before_does_not_open_it_again(provider, circuit):
+    for number in range(FAILURES):
+        provider.fail(OOPS, times=1, cause=somebody(number))
+    pass_open_time(circuit)
+    provider.fail(OOPS, times=3, cause=somebody(0))
+    assert circuit.state == State.HALF_OPEN, "the next one may try"
+    provider.fail(OOPS, times=1, cause=somebody(99))
+    assert circuit.state == State.OPEN
+
+
+@pytest.mark.fault("N05")
+def test_time_out_of_somebody_in_a_hurry__opens_nothing_for_those_who_wait_longer(provider, circuit):
+    provider.fail(RequestTimeoutError(), times=3 * FAILURES, timeout=2.0)
+    assert circuit.state == State.CLOSED
+    provider.fail(timeout=2.0)
+    assert circuit.state == State.OPEN, "no connection is none, however long one waits"
+    pass_open_time(circuit)
+    provider.fail(RequestTimeoutError(), times=2, timeout=2.0)
+    assert circuit.state == State.HALF_OPEN
+    provider.fail(RequestTimeoutError(), times=1, timeout=7.5)
+    assert circuit.state == State.OPEN
 
 
 # --- what a login costs -----------------------------------------------------------------------------------------------

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from http import HTTPStatus
 
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+
 from django_verigator.backends import locmem
+from django_verigator.models import Challenge
 
 from .conftest import PHONE, WRONG_PIN, give_password, sent_pin
+
+PIN_PAGE = "/accounts/verify/"
 
 
 def test_login__right_password_and_right_pin_open_the_private_page(alice, browser):
@@ -39,3 +48,19 @@ def test_login__without_a_phone_goes_straight_in(carol, browser):
     assert browser.get("/private/").status_code == HTTPStatus.OK
     assert browser.get("/verified/").status_code == HTTPStatus.OK
     assert browser.get("/whoami/").content.decode() == f"user={carol.pk} verified=False"
+
+
+@pytest.mark.fault("T15")
+def test_where_a_login_led_to__is_forgotten_when_it_is_over(alice, browser):
+    next_url = "/private/?token=once"
+    give_password(browser, next=next_url)
+    assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == next_url
+    for client in (Client(), Client()):
+        give_password(client, next=next_url)
+    client.post("/accounts/verify/cancel/")
+    assert [challenge.next_url for challenge in Challenge.objects.order_by("created_at")] == ["", next_url, ""]
+    call_command("verigator_prune")
+    assert Challenge.objects.exclude(next_url="").exists(), "that one may still go on"
+    Challenge.objects.update(started_at=timezone.now() - timedelta(minutes=11))
+    call_command("verigator_prune")
+    assert not Challenge.objects.exclude(next_url="").exists()

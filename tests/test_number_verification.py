@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
 from django_verigator import checks
-from django_verigator.backends import backends
+from django_verigator.backends import Checked, Started, backends
 from django_verigator.models import Challenge, VerigatorUser
 from django_verigator.sandbox import Sandbox
 from tests.site.models import User
@@ -236,3 +236,35 @@ def test_L03_options_that_cannot_be_used__are_an_error_without_an_echo(settings,
     (message,) = run_checks(tags=[checks.TAG])
     assert message.id == "verigator.E002"
     assert "canary" not in str(message)
+
+
+@pytest.fixture
+def bob(alice):
+    return User.objects.create_user("bob", password=PASSWORD, phone_number="+37255500089")
+
+
+@pytest.fixture
+def one_reference(monkeypatch):
+    """The provider gives everybody the same id."""
+    monkeypatch.setattr(backends.default, "start", lambda *args, **kwargs: Started("sms", "the-same"))
+    monkeypatch.setattr(backends.default, "check", lambda *args, **kwargs: Checked(True))
+
+
+@pytest.mark.fault("T09")
+def test_reference_that_somebody_waits_for__is_nobody_else_s(alice, bob, browser, client, one_reference):
+    give_password(browser)
+    give_password(client, "bob")
+    assert "We cannot send" in client.get(PIN_PAGE).content.decode()
+    client.post(PIN_PAGE, {"pin": "1234"})
+    assert SESSION_KEY not in client.session
+    assert browser.post(PIN_PAGE, {"pin": "1234"})["Location"] == "/private/"
+
+
+@pytest.mark.fault("T09")
+def test_reference__may_come_again_for_the_same_user_or_after_its_time(alice, bob, browser, client, one_reference):
+    give_password(client)
+    give_password(browser)
+    assert browser.post(PIN_PAGE, {"pin": "1234"})["Location"] == "/private/"
+    give_password(client, "bob")
+    assert client.post(PIN_PAGE, {"pin": "5678"})["Location"] == "/private/"
+    assert Challenge.objects.filter(reference="the-same").count() == 3

@@ -729,3 +729,38 @@ def test_F07_nothing_secret__is_stored(alice, browser):
         f"<Challenge {Challenge.objects.get().pk} user={alice.pk} verified>"
         f"<VerigatorUser user={alice.pk} state=registered>"
     )
+
+
+@pytest.mark.fault("T08")
+def test_pin_accepted_before__is_refused_also_after_another_one(alice, provider, monkeypatch):
+    monkeypatch.setattr(provider, "check", lambda *args, **kwargs: Checked(True))
+    pins = [f"{number:04}" for number in range(1, 9)]
+
+    def is_let_in(pin: str) -> bool:
+        Counter.objects.all().delete()
+        client = Client()
+        give_password(client)
+        client.post(PIN_PAGE, {"pin": pin})
+        return SESSION_KEY in client.session
+
+    assert all(is_let_in(pin) for pin in pins)
+    assert not any(is_let_in(pin) for pin in pins)
+    VerigatorUser.objects.update(last_pin_at=timezone.now() - timedelta(seconds=601))
+    assert is_let_in(pins[0])
+    assert is_let_in(pins[1]), "what is older than that is forgotten"
+
+
+@pytest.mark.fault("T04")
+def test_start__is_counted_where_it_was_refused_and_not_where_nobody_was_asked(alice, monkeypatch, provider):
+    def started() -> int:
+        return Counter.objects.get(scope="starts/user/hour").count
+
+    monkeypatch.setattr(provider, "start", raising(InternalError(status=503)))
+    give_password(Client())
+    assert started() == 1
+    monkeypatch.setattr(provider, "start", raising(ConnectionFailedError(sent=False)))
+    for _ in range(3):
+        give_password(Client())
+    assert started() == 4
+    give_password(Client())  # the circuit is open
+    assert started() == 4

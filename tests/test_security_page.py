@@ -932,6 +932,7 @@ NOTICES = {
     "recovery_codes_renewed": {},
     "recovery_code_used": {"left": 9},
     "locked": {"until": datetime(2030, 1, 1, 13, 17, tzinfo=timezone.get_default_timezone())},
+    "sends_used_up": {"until": datetime(2030, 1, 1, 13, 17, tzinfo=timezone.get_default_timezone())},
 }
 
 
@@ -995,3 +996,24 @@ def test_recovery_codes__are_made_once_for_one_form(alice, browser):
     assert "Try again in" not in page.content.decode()
     assert set(RecoveryCode.objects.values_list("digest", flat=True)) == made
     assert len(browser.post(CODES, {**form, "csrfmiddlewaretoken": "u" * 64}).context["codes"]) == len(codes)
+
+
+@pytest.mark.fault("T15")
+def test_lock_mail__comes_in_the_site_s_language_not_in_that_of_whoever_typed_wrong_pins(
+    alice, browser, mailoutbox, use, commit
+):
+    with_address(alice)
+    use(LIMITS={"TRIES_PER_USER_HOUR": 1})
+    give_password(browser)
+    with translation.override("et"), commit(execute=True):
+        browser.post(PIN_PAGE, {"pin": WRONG_PIN})
+    assert mailoutbox[0].subject == "Signing in to your account is locked"
+
+
+@pytest.mark.fault("T15")
+def test_mail_about_a_new_phone__says_that_the_recovery_codes_stay_good(alice, mailoutbox, commit):
+    with_address(alice)
+    for left in (0, 3):
+        with commit(execute=True):
+            notices.tell(alice, notices.Notice.PHONE_CHANGED, phone="67", left=left)
+    assert ["recovery codes" in mail.body for mail in mailoutbox] == [False, True]

@@ -314,3 +314,49 @@ def test_username_that_is_no_text__is_masked():
     from django_verigator.views import mask_name
 
     assert [mask_name(name) for name in (12345, None, "alice", "al")] == ["1•••5", "•••", "a•••e", "•••"]
+
+
+def stop(user) -> None:
+    VerigatorUser.objects.update(consecutive_failures=10, failures_auth_hash=user.get_session_auth_hash())
+
+
+def is_stopped() -> bool:
+    give_password(Client())
+    return VerigatorUser.objects.get().consecutive_failures == 10
+
+
+NEWER_HASHER = "django.contrib.auth.hashers.ScryptPasswordHasher"
+
+
+@pytest.mark.fault("P08")
+def test_stop__does_not_end_with_the_same_password_stored_anew(alice, settings):
+    stop(alice)
+    stored = alice.password
+    settings.PASSWORD_HASHERS = [NEWER_HASHER, *settings.PASSWORD_HASHERS]
+    assert is_stopped()
+    alice.refresh_from_db()
+    assert alice.password != stored, "the newer hasher has stored it"
+    assert is_stopped()
+
+
+@pytest.mark.fault("P08")
+@pytest.mark.parametrize("fields", [None, ["password"]])
+def test_stop__ends_with_a_new_password_and_not_with_the_old_one_set_again(alice, fields):
+    stop(alice)
+    alice.set_password(PASSWORD)
+    alice.save(update_fields=fields)
+    assert is_stopped()
+    alice.set_password("another one")
+    alice.save(update_fields=fields)
+    alice.set_password(PASSWORD)
+    alice.save(update_fields=fields)
+    assert not is_stopped()
+
+
+@pytest.mark.fault("P08")
+def test_save_of_a_user__costs_no_statement_more_but_where_a_password_is_set(alice, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        alice.save(update_fields=["last_login"])
+    alice.set_password("another one")
+    with django_assert_num_queries(4):  # and is there a stop, in a savepoint
+        alice.save(update_fields=["password"])

@@ -15,10 +15,11 @@ from django.dispatch import receiver
 from .. import conf
 from ..client.masked import hide_values
 from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
-from .breaker import Circuit, CircuitState, asking
+from .breaker import Cause, Circuit, CircuitState, asking
 
 __all__ = [
     "BaseBackend",
+    "Cause",
     "Checked",
     "Circuit",
     "CircuitState",

@@ -7,8 +7,10 @@ A circuit belongs to a backend's alias; its state is in Django's cache, so that 
 process where the cache does not keep it (down, or a DummyCache):
 
 - closed: calls go through. CIRCUIT_FAILURES calls in a row within CIRCUIT_WINDOW seconds that say "it is down" open it.
+  What one user, one number or one address may have brought about counts once, however often it fails.
 - open: for CIRCUIT_OPEN_SECONDS nobody asks, so nobody waits.
-- half open, after that: one call goes through. If the provider answers, the circuit closes; if not, it is open again.
+- half open, after that: one call goes through. If the provider answers, the circuit closes; if not, it is open again,
+  or where the same user, number or address had failed before, the next call is let through.
 
 Nobody gets in because of what stands in the cache: whoever flushes it gets calls made, no more.
 """
@@ -16,10 +18,12 @@ Nobody gets in because of what stands in the cache: whoever flushes it gets call
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from enum import Enum
 from typing import Any
 
@@ -77,9 +81,31 @@ class CircuitState(Enum):
     HALF_OPEN = "half open"
 
 
-def _says_down(error: VerigatorError) -> bool:
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """On whose account a provider is asked. A part that is not known is "", and tells nobody apart.
+
+    Attributes:
+        user: the primary key, as text.
+        number: a digest of the phone number.
+        address: where the request came from.
+    """
+
+    user: str = ""
+    number: str = ""
+    address: str = ""
+
+
+def _says_down(error: VerigatorError, in_a_hurry: bool) -> bool:
+    if in_a_hurry and isinstance(error, RequestTimeoutError):  # whoever waits longer may get an answer
+        return False
     # A 429 may be meant for one number; with a Retry-After, and to everybody in a row, it is meant for us.
     return isinstance(error, _DOWN) or (isinstance(error, ThrottledError) and bool(error.retry_after))
+
+
+def _may_be_caused(error: VerigatorError) -> bool:
+    """Whether one user's number or record can make a provider that works answer so, or not answer."""
+    return error.sent and not isinstance(error, WrongCredentialsError)
 
 
 class Circuit:
@@ -89,8 +115,8 @@ class Circuit:
         self.alias = alias
         # Keyed, so that another site on the same cache does not answer for this one.
         key = salted_hmac("django_verigator.circuit", alias, algorithm="sha256").hexdigest()[:32]
-        self._failures, self._open, self._tripped, self._probe = (
-            f"django_verigator.circuit.{key}.{name}" for name in ("failures", "open", "tripped", "probe")
+        self._failures, self._open, self._tripped, self._probe, self._causes = (
+            f"django_verigator.circuit.{key}.{name}" for name in ("failures", "open", "tripped", "probe", "causes")
         )
 
     @property
@@ -150,23 +176,29 @@ class Circuit:
 
     def forget(self) -> None:
         """As if it had never been asked."""
-        self._delete(self._failures, self._open, self._tripped, self._probe)
+        self._delete(self._failures, self._open, self._tripped, self._probe, self._causes)
 
-    def failed(self, error: VerigatorError) -> None:
+    def failed(self, error: VerigatorError, cause: Cause | None = None) -> None:
         """The provider is down, as far as one call can tell."""
         for store in (cache, _local):
             try:
-                self._note(store, error)
+                self._note(store, error, cause)
             except Exception as problem:  # noqa: BLE001 - a ValueError from a DummyCache: it keeps nothing
                 _cache_failed(problem)
             else:
                 return
 
-    def _note(self, store: Any, error: VerigatorError) -> None:
+    def _note(self, store: Any, error: VerigatorError, cause: Cause | None) -> None:
         config = conf.current().LIMITS
         store.add(self._failures, 0, config.CIRCUIT_WINDOW)
+        tripped = store.get(self._tripped)
+        if cause is not None and _may_be_caused(error):
+            seconds = _REMEMBERED if tripped else config.CIRCUIT_WINDOW
+            if not self._is_another(store, cause, seconds):
+                store.delete(self._probe)
+                return
         failures = store.incr(self._failures)
-        if failures < config.CIRCUIT_FAILURES and not store.get(self._tripped):
+        if failures < config.CIRCUIT_FAILURES and not tripped:
             return
         seconds = min(max(config.CIRCUIT_OPEN_SECONDS, error.retry_after or 0), LONGEST_OPEN)
         # First this, so that nobody sees a circuit that has tripped and takes it for half open.
@@ -177,6 +209,21 @@ class Circuit:
             extra = {f"verigator_{key}": value for key, value in details.items()}
             logger.error("circuit_opened backend=%s %s", self.alias, text, extra={"event": "circuit_opened", **extra})
         store.delete(self._probe)
+
+    def _is_another(self, store: Any, cause: Cause, seconds: float) -> bool:
+        """Whether user, number and address all differ from those of the failures noted so far; note them."""
+        # Named anew after each success, which forgets all of them that way.
+        store.add(self._causes, secrets.token_hex(8), _REMEMBERED)
+        since = store.get(self._causes)
+        keys = [
+            f"{self._causes}.{salted_hmac('django_verigator.cause', f'{since}.{place}.{part}').hexdigest()}"
+            for place, part in enumerate(astuple(cause))
+            if part
+        ]
+        if store.get_many(keys):
+            return False
+        # Of calls that fail at the same time, too, only one adds what they have in common.
+        return all(store.add(key, 1, seconds) for key in keys)
 
     def _read(self) -> dict[str, Any]:
         keys = [self._failures, self._open, self._tripped]
@@ -245,8 +292,12 @@ _rooms: dict[str, _Room] = {}
 
 
 @contextmanager
-def asking(backend: BaseBackend) -> Iterator[None]:
+def asking(backend: BaseBackend, cause: Cause | None = None, timeout: float | None = None) -> Iterator[None]:
     """Surround one call of a backend, and nothing else; what it ends in opens or closes the circuit.
+
+    Args:
+        cause: on whose account it is asked; None: on nobody's, so that each failure counts.
+        timeout: seconds that the call may take. That it did not end in much less than the backend's own is no sign.
 
     Raises:
         CircuitOpenError, ProviderBusyError: the call was not made (``sent`` is False); at once, or where other calls
@@ -254,14 +305,15 @@ def asking(backend: BaseBackend) -> Iterator[None]:
     """
     circuit = Circuit(backend.alias)
     noted = circuit.admit()
+    in_a_hurry = timeout is not None and timeout < backend.total_timeout / 2
     with _rooms.setdefault(backend.alias, _Room()).enter(conf.current().LIMITS.PROVIDER_CALLS_AT_ONCE):
         probes = noted and circuit.probe(backend.total_timeout + _BEHIND_A_PROBE)
         try:
             yield
         except VerigatorError as error:
-            if _says_down(error):
-                circuit.failed(error)
-            elif not error.sent or isinstance(error, ThrottledError):  # says nothing about whether it works
+            if _says_down(error, in_a_hurry):
+                circuit.failed(error, cause)
+            elif not error.sent or isinstance(error, (ThrottledError, RequestTimeoutError)):  # says nothing
                 if probes:
                     circuit.release()
             elif noted:

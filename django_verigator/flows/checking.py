@@ -12,8 +12,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Coalesce, Concat, Substr
 from django.utils import timezone
 
 from .. import conf, signals
@@ -29,6 +29,8 @@ from .refusals import Reason, Refused
 Outcome = Challenge.Outcome
 PIN_REUSE_SECONDS = 600
 """For so long an accepted PIN is not accepted again, whatever the provider says."""
+_PINS_KEPT = 8
+"""Of so many that were accepted last; their digests share one column, in pieces of as many digits."""
 
 UNPROVED = Q(consumed_at=None) | Q(outcome__in=(Outcome.EXPIRED, Outcome.THROTTLED))
 """The challenge has ended at most because its code has; the login still waits."""
@@ -92,7 +94,8 @@ def _sender(challenge: Challenge) -> BaseBackend | None:
 
 def _ask(backend: BaseBackend, challenge: Challenge, pin: str) -> Checked:
     recipient = Recipient(challenge.verigator_id)
-    with asking(backend):
+    cause = limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
+    with asking(backend, cause, backend.total_timeout):
         return backend.check(recipient, pin, challenge.reference, timeout=backend.total_timeout)
 
 
@@ -249,7 +252,7 @@ def accept(challenge: Challenge, pin: str, address: str | None) -> str:
         now = timezone.now()
         # A second click may have closed it: once the right PIN was given, the provider knows of no code any more.
         consumed = Challenge.objects.filter(UNPROVED, pk=challenge.pk, superseded_at=None, expires_at__gt=now).update(
-            consumed_at=now, outcome=Outcome.VERIFIED
+            consumed_at=now, outcome=Outcome.VERIFIED, next_url=""
         )
         if not consumed:
             raise Refused(_why_not(challenge))
@@ -270,13 +273,16 @@ def accept(challenge: Challenge, pin: str, address: str | None) -> str:
 
 def _prove(challenge: Challenge, pin_digest: str, now: Any) -> str:
     long_ago = now - timedelta(seconds=PIN_REUSE_SECONDS)
-    fresh = ~Q(last_pin=pin_digest) | Q(last_pin_at=None) | Q(last_pin_at__lt=long_ago)
+    piece = pin_digest[:_PINS_KEPT]
+    fresh = ~Q(last_pin__contains=piece) | Q(last_pin_at=None) | Q(last_pin_at__lt=long_ago)
+    earlier = Concat(Value(piece), Substr("last_pin", 1, _PINS_KEPT * (_PINS_KEPT - 1)))
     same = Q(user_id=challenge.user_id, epoch=challenge.epoch)
     values: dict[str, Any] = {
         "confirmed_at": Coalesce(F("confirmed_at"), now),
         "consecutive_failures": 0,
         "locked_until": None,
-        "last_pin": pin_digest,
+        # Before last_pin_at: MariaDB evaluates assignments from left to right, on the new values.
+        "last_pin": Case(When(last_pin_at__gte=long_ago, then=earlier), default=Value(piece)),
         "last_pin_at": now,
     }
     epoch = challenge.epoch
@@ -326,7 +332,7 @@ def recover(challenge: Challenge, code: str, address: str | None) -> str:
         link = VerigatorUser.objects.filter(user_id=challenge.user_id, epoch=challenge.epoch)
         # The code last: once it is used, everything else is certain.
         if not (
-            mine.update(consumed_at=now, outcome=Outcome.VERIFIED, method=METHOD_RECOVERY)
+            mine.update(consumed_at=now, outcome=Outcome.VERIFIED, method=METHOD_RECOVERY, next_url="")
             and link.update(consecutive_failures=0, locked_until=None)
             and recovery.use(challenge.user_id, code)
         ):
@@ -352,5 +358,7 @@ def close(challenge: Challenge, outcome: str) -> None:
     """End a challenge without a proof."""
     now = timezone.now()
     mine = Challenge.objects.filter(UNPROVED, pk=challenge.pk)
-    once_more(lambda: mine.update(consumed_at=now, outcome=outcome))
+    # Where the user wanted to go may hold a one-time token; only a login that goes on needs it.
+    ended = {"next_url": ""} if outcome == Outcome.CANCELLED else {}
+    once_more(lambda: mine.update(consumed_at=now, outcome=outcome, **ended))
     challenge.consumed_at, challenge.outcome = now, outcome

@@ -10,10 +10,16 @@ from typing import Any
 from django.db import IntegrityError
 from django.utils import timezone
 
-from ..backends import BaseBackend, asking
-from ..exceptions import InvalidDataError, ResourceAlreadyExistsError, VerigatorError
+from ..backends import BaseBackend, Cause, asking
+from ..exceptions import (
+    CircuitOpenError,
+    InvalidDataError,
+    ProviderBusyError,
+    ResourceAlreadyExistsError,
+    VerigatorError,
+)
 from ..models import Challenge, PhoneChange, VerigatorUser, new_epoch
-from . import events, limits, notices, registration
+from . import events, limits, notices, recovery, registration
 from .deadlocks import short_transaction
 from .digests import digests
 from .refusals import Reason, Refused
@@ -66,26 +72,34 @@ def proposed(challenge: Challenge) -> PhoneChange | None:
     return PhoneChange.objects.filter(pk=challenge.phone_change_id or 0).first()
 
 
-def register(change: PhoneChange, backend: BaseBackend, *, timeout: float | None = None) -> None:
+def register(
+    change: PhoneChange, backend: BaseBackend, *, cause: Cause | None = None, timeout: float | None = None
+) -> None:
     """Make the provider's record of a proposed phone, if the provider keeps records and it is not made yet.
+
+    Args:
+        cause: on whose account the provider is asked.
 
     Raises:
         Refused: the provider refuses the number.
-        NotRegistered: it could not be asked.
+        NotRegistered: it could not be made.
+        CircuitOpenError, ProviderBusyError: the provider was not asked.
     """
     if not backend.keeps_users or change.verigator_id:
         return
     try:
         try:
-            user_id = _create(change, backend, timeout)
+            user_id = _create(change, backend, cause, timeout)
         except ResourceAlreadyExistsError:
             # From a lost reply of ours, or a stranger's: never adopted here.
             _renew_id(change)
-            user_id = _create(change, backend, timeout)
-    except InvalidDataError:
-        raise Refused(Reason.NO_PHONE) from None
+            user_id = _create(change, backend, cause, timeout)
     except VerigatorError as error:
         events.record("registration_failed", change.user, level=logging.WARNING, **error.details)
+        if isinstance(error, InvalidDataError):
+            raise Refused(Reason.NO_PHONE) from None
+        if isinstance(error, (CircuitOpenError, ProviderBusyError)):
+            raise
         raise registration.NotRegistered(sent=False, retry_after=error.retry_after) from None
     change.verigator_id = user_id
     mine = PhoneChange.objects.filter(pk=change.pk, id_in_service=change.id_in_service)
@@ -98,8 +112,8 @@ def register(change: PhoneChange, backend: BaseBackend, *, timeout: float | None
         raise Refused(Reason.ENDED)
 
 
-def _create(change: PhoneChange, backend: BaseBackend, timeout: float | None) -> str:
-    with asking(backend):
+def _create(change: PhoneChange, backend: BaseBackend, cause: Cause | None, timeout: float | None) -> str:
+    with asking(backend, cause, timeout):
         return backend.register(change.phone_number, change.id_in_service, timeout=timeout)
 
 
@@ -133,7 +147,7 @@ def swap(challenge: Challenge, now: datetime) -> dict[str, Any]:
     if link.phone_in_force != change.replaces:  # another phone came into force meanwhile, and that one stays
         raise Refused(Reason.ENDED)
     notice = notices.Notice.PHONE_CHANGED if change.replaces else notices.Notice.PHONE_ADDED
-    notices.tell(challenge.user, notice, phone=change.phone_number[-2:])
+    notices.tell(challenge.user, notice, phone=change.phone_number[-2:], left=recovery.left(challenge.user))
     registration.forget_remote(link.verigator_id, link.id_in_service)
     # First out of the way, since both tables keep these ids unique on their own.
     change.delete()

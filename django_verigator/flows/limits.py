@@ -19,6 +19,7 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from .. import conf, phone
+from ..backends import Cause
 from ..models import Counter, VerigatorUser
 from .deadlocks import short_transaction
 from .digests import digest
@@ -76,12 +77,15 @@ def send_caps(
     """
     limits = conf.current().LIMITS
     counted = countable(address)
-    per_phone = limits.SENDS_PER_PHONE_10_MINUTES
+    per_phone, per_day = limits.SENDS_PER_PHONE_10_MINUTES, limits.SENDS_PER_PHONE_DAY
     if is_somebody_else_s:
-        per_phone = max(1, per_phone // 2)
+        per_phone = _half(per_phone)
+    if not confirmed:  # nobody knows whose phone it is
+        per_day = _half(per_day)
     caps = [
         Cap("sends/user/hour", str(user_pk), limits.SENDS_PER_USER_HOUR, HOUR, Reason.SEND_LIMIT),
         Cap("sends/phone/10min", phone_number, per_phone, 600, Reason.SEND_LIMIT),
+        Cap("sends/phone/day", phone_number, per_day, DAY, Reason.SEND_LIMIT),
     ]
     if counted:
         caps.append(Cap("sends/address/hour", counted, limits.SENDS_PER_ADDRESS_HOUR, HOUR, Reason.SEND_LIMIT))
@@ -93,6 +97,41 @@ def send_caps(
             Cap("sends/site/day", "", limits.SENDS_PER_SITE_DAY, DAY, Reason.SITE_BUDGET),
         ]
     return caps
+
+
+def start_caps(user_pk: object, address: str | None, *, again: bool) -> list[Cap]:
+    """What bounds the calls that somebody can cause, whatever comes of them: given back only if nobody was asked.
+
+    Args:
+        again: for another code of the same login; such ones leave enough for a login that begins.
+    """
+    limits = conf.current().LIMITS
+    counted = countable(address)
+    per_user = _half(limits.STARTS_PER_USER_HOUR) if again else limits.STARTS_PER_USER_HOUR
+    caps = [Cap("starts/user/hour", str(user_pk), per_user, HOUR, Reason.SEND_LIMIT)]
+    if counted:
+        caps.append(Cap("starts/address/hour", counted, limits.STARTS_PER_ADDRESS_HOUR, HOUR, Reason.SEND_LIMIT))
+    return caps
+
+
+def site_number_caps(link_pk: object) -> list[Cap]:
+    """What bounds the numbers that a user may give the site one after the other and have registered at once."""
+    limit = conf.current().LIMITS.PHONE_CHANGES_PER_USER_DAY
+    return [Cap("numbers/user/day", str(link_pk), limit, DAY, Reason.CHANGE_LIMIT)]
+
+
+def told_caps(user_pk: object) -> list[Cap]:
+    """What bounds the mails about limits that somebody keeps running into."""
+    return [Cap("told/user/hour", str(user_pk), 1, HOUR, Reason.SEND_LIMIT)]
+
+
+def cause(user_pk: object, phone_digest: str = "", address: str | None = None) -> Cause:
+    """Return on whose account a provider is asked, for its circuit."""
+    return Cause(str(user_pk), phone_digest, countable(address))
+
+
+def _half(limit: int) -> int:
+    return max(1, limit // 2)
 
 
 def password_caps(user_pk: object) -> list[Cap]:

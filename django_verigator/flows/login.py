@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from django.conf import settings as django_settings
 from django.contrib import auth
+from django.contrib.auth.hashers import check_password
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
 from django.db.models import Q
@@ -110,6 +111,21 @@ def _end_stop_after_new_password(user: Any, link: VerigatorUser | None) -> None:
             consecutive_failures=0
         )
         link.consecutive_failures = 0
+
+
+def keep_stop(user: Any) -> None:
+    """Called before a user is saved with a password stored anew: the hard stop ends with another one, not with that.
+
+    A newer hasher stores the same password anew when it is typed right; ``set_password`` marks one that somebody chose.
+    """
+    stopped = VerigatorUser.objects.filter(consecutive_failures__gte=conf.consecutive_failures())
+    link = stopped.filter(user_id=user.pk).first()
+    stored = type(user)._base_manager.filter(pk=user.pk).first() if link is not None else None
+    if link is None or stored is None or not _is_auth_hash_of(stored, link.failures_auth_hash):
+        return
+    chosen = getattr(user, "_password", None)
+    if chosen is None or check_password(chosen, stored.password):
+        VerigatorUser.objects.filter(pk=link.pk).update(failures_auth_hash=auth_hash_of(user))
 
 
 def catch(request: HttpRequest, user: Any, auth_backend: str, next_url: str, *, sends: bool) -> bool:

@@ -14,6 +14,7 @@ from django.core.mail import send_mail
 from django.db import router, transaction
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.translation import get_language, override
 
 from .. import conf
 from ..models import VerigatorUser
@@ -31,6 +32,11 @@ class Notice(enum.Enum):
     RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
     RECOVERY_CODE_USED = "recovery_code_used"
     LOCKED = "locked"
+    SENDS_USED_UP = "sends_used_up"
+
+
+_UNPROVED = (Notice.LOCKED, Notice.SENDS_USED_UP)
+"""Brought about by whoever knows the password; the language of that browser is not the user's."""
 
 
 def tell(user: Any, notice: Notice, **context: Any) -> None:
@@ -50,7 +56,9 @@ def _site_name() -> str:
 
 def _send(user: Any, notice: Notice, context: dict[str, Any]) -> None:
     try:
-        text = render_to_string(f"django_verigator/email/{notice.value}.txt", {"site": _site_name(), **context})
+        language = settings.LANGUAGE_CODE if notice in _UNPROVED else get_language()
+        with override(language):
+            text = render_to_string(f"django_verigator/email/{notice.value}.txt", {"site": _site_name(), **context})
         subject, _, body = text.strip().partition("\n")
         _mail(user, subject.strip(), body.strip())
     except Exception as error:  # noqa: BLE001 - the mail server's failure is not the user's

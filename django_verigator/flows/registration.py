@@ -23,8 +23,10 @@ from .. import conf, phone, signals
 from ..backends import BaseBackend, asking, backends
 from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
 from ..models import RemoteDeletion, VerigatorUser, new_epoch
-from . import events
+from . import events, limits
 from .deadlocks import once_more
+from .digests import digest
+from .refusals import Refused
 
 logger = logging.getLogger("django_verigator")
 
@@ -269,6 +271,7 @@ def on_user_saved(user: Any) -> None:
     Nothing that happens here can make saving the user fail: the link is written in a savepoint, every error logged.
     """
     using = router.db_for_write(VerigatorUser)
+    began = timezone.now()
     try:
         with transaction.atomic(using=using):
             link = ensure_link(user)
@@ -279,7 +282,8 @@ def on_user_saved(user: Any) -> None:
         logger.error("link_failed user=%s error=%s", user.pk, events.describe(error))
         return
     if link is not None and link.state == State.PENDING and link.attempts == 0:
-        transaction.on_commit(partial(dispatch, link.pk), using=using, robust=True)
+        is_new = link.created_at >= began
+        transaction.on_commit(partial(dispatch if is_new else _dispatch_another, link.pk), using=using, robust=True)
 
 
 def _may_log_in(user: Any) -> bool:
@@ -296,6 +300,16 @@ def _may_log_in(user: Any) -> bool:
 def dispatch(link_pk: int) -> None:
     """Hand a link's registration to VERIGATOR["DISPATCHER"]."""
     conf.resolve(conf.current().DISPATCHER)(link_pk)
+
+
+def _dispatch_another(link_pk: int) -> None:
+    """Dispatch one whose number the site has changed, within limits: a profile page may let users do so at will."""
+    caps = limits.site_number_caps(link_pk)
+    try:
+        limits.reserve(lambda: limits.take(caps))
+    except Refused:
+        return  # sync registers it, or the login
+    dispatch(link_pk)
 
 
 def run_now(link_pk: int) -> None:
@@ -334,12 +348,15 @@ def new_id_in_service(user: Any) -> str:
     return f"{_NOT_IN_AN_ID.sub('', name.lower())[:40]}-{secrets.token_hex(8)}"
 
 
-def register(link: VerigatorUser, *, timeout: float | None = None, force: bool = True) -> Outcome:
+def register(
+    link: VerigatorUser, *, address: str | None = None, timeout: float | None = None, force: bool = True
+) -> Outcome:
     """Register a link that waits for it; afterwards ``link`` shows what is stored.
 
     One worker at a time: the attempt is leased by a conditional UPDATE. No transaction is open during the call.
 
     Args:
+        address: where the request came from that needs the record.
         timeout: seconds for a call; there are two of them only where the first was answered 409.
         force: also before ``next_attempt_at`` has come.
     """
@@ -355,19 +372,19 @@ def register(link: VerigatorUser, *, timeout: float | None = None, force: bool =
         return _settled(link) if link.state not in (State.PENDING, State.REPAIR) else Outcome.BUSY
     try:
         try:
-            user_id = _create(backend, link, timeout)
+            user_id = _create(backend, link, address, timeout)
         except ResourceAlreadyExistsError:
             # Ours from a lost reply, or a stranger's: it may carry any phone, so it is never adopted here.
             renew_id(link)
-            user_id = _create(backend, link, timeout)
+            user_id = _create(backend, link, address, timeout)
     except VerigatorError as error:
         return failed(link, error)
     registered(link, user_id)
     return Outcome.REPAIRED if repairing else Outcome.REGISTERED
 
 
-def _create(backend: BaseBackend, link: VerigatorUser, timeout: float | None) -> str:
-    with asking(backend):
+def _create(backend: BaseBackend, link: VerigatorUser, address: str | None, timeout: float | None) -> str:
+    with asking(backend, limits.cause(link.user_id, digest("phone", link.phone_number), address), timeout):
         return backend.register(link.phone_number, link.id_in_service or "", timeout=timeout)
 
 

@@ -7,6 +7,7 @@ transaction is open during a call, and however many providers are asked, one sen
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -14,11 +15,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError
+from django.db import IntegrityError, router, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from .. import conf, phone, signals
-from ..backends import BaseBackend, Recipient, Started, asking, backends
+from ..backends import BaseBackend, Cause, Recipient, Started, asking, backends
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..exceptions import (
     CircuitOpenError,
@@ -28,7 +30,7 @@ from ..exceptions import (
     VerigatorError,
 )
 from ..models import Challenge, PhoneChange, VerigatorUser
-from . import enrolment, events, limits, registration
+from . import enrolment, events, limits, notices, registration
 from .checking import UNPROVED
 from .deadlocks import once_more, short_transaction
 from .digests import digest
@@ -39,6 +41,8 @@ LONGEST_PAUSE_SECONDS = 600
 
 _UNDONE = (400, 401, 403, 404, 405, 409, 422, 429, 503)
 """Statuses that say for certain that nothing was sent."""
+
+NOT_ASKED = (CircuitOpenError, ProviderBusyError)
 
 _ABOUT_THE_NUMBER = (400, 409, 422)
 """Statuses that are no fault of the provider's; another one is not asked by itself."""
@@ -83,6 +87,7 @@ def start(
     confirmed = change is None and link.confirmed_at is not None
     shared = not confirmed and _is_somebody_else_s(number, challenge.user_id)
     caps = limits.send_caps(challenge.user_id, number, challenge.ip, confirmed=confirmed, is_somebody_else_s=shared)
+    calls = limits.start_caps(challenge.user_id, challenge.ip, again=previous is not None and challenge.sends > 0)
     challenge.outcome = Outcome.SENDING
     # Until the provider has answered; a second click meanwhile sends nothing.
     challenge.resend_at = _pause_ends(challenge)
@@ -91,7 +96,11 @@ def start(
     challenge.phone_digest = digest("phone", number)
     challenge.masked_phone = phone.mask(number)
     challenge.phone_change = change
-    _reserve_send(challenge, caps, previous)
+    if method == METHOD_TOTP and change is None and challenge.sends == 0 and _goes_on(challenge, link, candidates[0]):
+        _reserve_send(challenge, [], previous)
+        events.record("code_still_good", challenge.user, method=challenge.method, challenge=challenge)
+        return
+    _reserve_send(challenge, [*caps, *calls], previous)
     deadline = time.monotonic() + candidates[0].total_timeout
     errors: list[VerigatorError] = []
     for backend in candidates:
@@ -112,7 +121,31 @@ def start(
         else:
             _settle_started(challenge, caps, started)
             return
+    if all(isinstance(error, NOT_ASKED) for error in errors):
+        caps += calls
     _settle_errors(challenge, caps, errors, previous)
+
+
+def _goes_on(challenge: Challenge, link: VerigatorUser, backend: BaseBackend) -> bool:
+    """Whether the app's code that an earlier start has asked for is still good; then ``challenge`` waits for it too.
+
+    Whoever knows the password would otherwise use up the starts of a user, who could not log in then.
+    """
+    live = Challenge.objects.filter(user_id=challenge.user_id, sent_at__isnull=False, expires_at__gt=timezone.now())
+    rows = list(live.order_by("-sent_at"))
+    # Those of one start: what the provider has said to one of them holds for all.
+    same = [row for row in rows if row.sent_at == rows[0].sent_at]
+    wanted = (METHOD_TOTP, backend.alias, link.verigator_id, challenge.phone_digest)
+    for row in same:
+        if row.outcome not in (Outcome.SENT, Outcome.CANCELLED):
+            return False
+        if (row.method, row.backend, row.verigator_id, row.phone_digest) != wanted:
+            return False
+    for row in same[:1]:
+        challenge.outcome = Outcome.SENT
+        for name in ("method", "verigator_id", "reference", "sent_at", "expires_at"):
+            setattr(challenge, name, getattr(row, name))
+    return bool(same)
 
 
 def admit_number(user: Any, number: str) -> None:
@@ -165,7 +198,7 @@ def _another_may_send(error: VerigatorError) -> bool:
 
 
 def _record_failure(challenge: Challenge, error: VerigatorError) -> None:
-    if isinstance(error, (CircuitOpenError, ProviderBusyError)):  # told about already, once
+    if isinstance(error, NOT_ASKED):  # told about already, once
         events.record("not_asked", challenge.user, reason=error.reason, backend=challenge.backend)
     else:
         events.record("send_failed", challenge.user, level=logging.WARNING, **error.details, backend=challenge.backend)
@@ -184,11 +217,14 @@ def _reserve_send(challenge: Challenge, caps: list[limits.Cap], previous: Challe
         # A login that was cancelled or completed since this request has read it is not to begin again.
         if previous is not None and not Challenge.objects.filter(UNPROVED, pk=previous.pk).exists():
             raise Refused(Reason.ENDED)
-        limits.take(caps)
+        if caps:
+            limits.take(caps)
         # The provider keeps one running authentication a user: this one ends all others.
-        Challenge.objects.filter(user_id=challenge.user_id, consumed_at=None, superseded_at=None).update(
-            superseded_at=challenge.created_at
-        )
+        others = Challenge.objects.filter(user_id=challenge.user_id, consumed_at=None, superseded_at=None)
+        if challenge.requested_method == METHOD_TOTP:
+            # But the app shows the same code for all of them.
+            others = others.exclude(~Q(nonce_digest=challenge.nonce_digest), method=METHOD_TOTP)
+        others.update(superseded_at=challenge.created_at)
         challenge.save(force_insert=True)
 
     try:
@@ -200,7 +236,17 @@ def _reserve_send(challenge: Challenge, caps: list[limits.Cap], previous: Challe
         challenge._state.adding = True
         if refused.reason == Reason.ENDED:
             raise
+        if refused.scope in ("starts/user/hour", "sends/user/hour"):
+            _tell_owner(challenge.user, refused)
         raise _recorded(challenge.user, refused) from None
+
+
+def _tell_owner(user: Any, refused: Refused) -> None:
+    # Somebody else may have used them up, who knows the password.
+    caps = limits.told_caps(user.pk)
+    with contextlib.suppress(Refused):  # told already
+        limits.reserve(lambda: limits.take(caps))
+        notices.tell(user, notices.Notice.SENDS_USED_UP, until=refused.until)
 
 
 def _pause_ends(challenge: Challenge) -> Any:
@@ -222,38 +268,45 @@ def _call(
     deadline: float,
 ) -> Started:
     if change is not None:
-        enrolment.register(change, backend, timeout=_left(deadline))
+        enrolment.register(change, backend, cause=_cause(challenge), timeout=_left(deadline))
         recipient = Recipient((change.verigator_id or "") if backend.keeps_users else "", change.phone_number)
     else:
-        recipient = _recipient(link, backend, deadline)
+        recipient = _recipient(challenge, link, backend, deadline)
     challenge.verigator_id = recipient.user_id
     try:
-        return _start(backend, recipient, method, deadline)
+        return _start(backend, challenge, recipient, method, deadline)
     except NoSuchResourceError:
         if change is not None or not backend.keeps_users:
             raise
         # The provider lost the record. It is made anew once; the second factor is never off because of it.
         registration.repair(link)
-        recipient = _recipient(link, backend, deadline)
+        recipient = _recipient(challenge, link, backend, deadline)
         challenge.verigator_id = recipient.user_id
-        return _start(backend, recipient, method, deadline)
+        return _start(backend, challenge, recipient, method, deadline)
 
 
-def _start(backend: BaseBackend, recipient: Recipient, method: str, deadline: float) -> Started:
-    with asking(backend):
-        return backend.start(recipient, method, timeout=_left(deadline))
+def _cause(challenge: Challenge) -> Cause:
+    return limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
 
 
-def _recipient(link: VerigatorUser, backend: BaseBackend, deadline: float) -> Recipient:
+def _start(backend: BaseBackend, challenge: Challenge, recipient: Recipient, method: str, deadline: float) -> Started:
+    timeout = _left(deadline)
+    with asking(backend, _cause(challenge), timeout):
+        return backend.start(recipient, method, timeout=timeout)
+
+
+def _recipient(challenge: Challenge, link: VerigatorUser, backend: BaseBackend, deadline: float) -> Recipient:
     if not backend.keeps_users:
         return Recipient("", link.phone_number)
     if link.state != VerigatorUser.State.REGISTERED:
-        outcome = registration.register(link, timeout=_left(deadline))
+        outcome = registration.register(link, address=challenge.ip, timeout=_left(deadline))
         if outcome == registration.Outcome.REFUSED:
             raise Refused(Reason.NO_PHONE)
         if outcome == registration.Outcome.BUSY:
             raise Refused(Reason.BUSY)
         if link.state != VerigatorUser.State.REGISTERED:
+            if link.last_error in (error.reason for error in NOT_ASKED):
+                raise CircuitOpenError("not asked for a record", sent=False)
             raise registration.NotRegistered("no record to send to", sent=False)
     return Recipient(link.verigator_id or "", link.phone_number)
 
@@ -270,7 +323,13 @@ def _settle_started(challenge: Challenge, caps: list[limits.Cap], started: Start
         forbidden = Refused(Reason.SMS_FORBIDDEN)
         _write(challenge, outcome=Outcome.REFUSED, refusal=forbidden.reason.value, method=started.method)
         raise _recorded(challenge.user, forbidden)
-    _write_sent(challenge, Outcome.SENT, started.method, started.reference)
+    try:
+        _write_sent(challenge, Outcome.SENT, started.method, started.reference)
+    except IntegrityError:  # of somebody else's code that may still be used
+        _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())
+        details: dict[str, Any] = {"reason": "reference_twice", "backend": challenge.backend}
+        events.record("send_failed", challenge.user, level=logging.WARNING, status=None, **details)
+        raise Refused(Reason.UNAVAILABLE) from None
     if started.method == METHOD_TOTP:
         limits.give_back(caps)
     events.record("code_sent", challenge.user, signal=signals.code_sent, method=started.method, challenge=challenge)
@@ -290,6 +349,8 @@ def _restore(challenge: Challenge, previous: Challenge) -> None:
     def work() -> None:
         Challenge.objects.filter(pk=challenge.pk).delete()
         newer = Challenge.objects.filter(user_id=challenge.user_id, consumed_at=None, superseded_at=None)
+        if previous.method == METHOD_TOTP:
+            newer = newer.exclude(method=METHOD_TOTP)
         if not newer.exists():
             Challenge.objects.filter(pk=previous.pk, superseded_at=challenge.created_at).update(superseded_at=None)
 
@@ -315,15 +376,30 @@ def _settle_errors(
 def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str) -> None:
     now = timezone.now()
     config = conf.current().LIMITS
-    _write(
-        challenge,
-        outcome=outcome,
-        method=method,
-        reference=reference,
-        sent_at=now,
-        expires_at=now + timedelta(seconds=config.CHALLENGE_SECONDS),
-        resend_at=now + _pause(challenge),
-    )
+    values: dict[str, Any] = {
+        "outcome": outcome,
+        "method": method,
+        "reference": reference,
+        "sent_at": now,
+        "expires_at": now + timedelta(seconds=config.CHALLENGE_SECONDS),
+        "resend_at": now + _pause(challenge),
+    }
+    if not reference:
+        _write(challenge, **values)
+        return
+    taken = digest("reference", f"{challenge.backend}.{reference}")
+
+    @transaction.atomic(using=router.db_for_write(Challenge))
+    def work() -> None:
+        _write(challenge, **values, reference_digest=taken)
+
+    try:
+        once_more(work)
+    except IntegrityError:
+        # This user's own, or one whose code is worth nothing any more, makes way.
+        elsewhere = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=challenge.user_id)
+        Challenge.objects.filter(reference_digest=taken).exclude(elsewhere).update(reference_digest=None)
+        once_more(work)
 
 
 def _write(challenge: Challenge, **values: Any) -> None:

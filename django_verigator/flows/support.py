@@ -99,6 +99,9 @@ def prune() -> dict[str, int]:
     for change in PhoneChange.objects.filter(expires_at__lt=now):
         registration.forget_remote(change.verigator_id, change.id_in_service)
         change.delete()
+    # Logins that nobody has ended: where they led to may hold a one-time token.
+    over = now - timedelta(seconds=conf.current().LIMITS.PENDING_SECONDS)
+    Challenge.objects.filter(started_at__lt=over).exclude(next_url="").update(next_url="")
     return {
         "challenges": Challenge.objects.filter(created_at__lt=old).delete()[0],
         "counters": Counter.objects.filter(expires_at__lt=now).delete()[0],

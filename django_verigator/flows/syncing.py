@@ -21,7 +21,7 @@ from .. import conf
 from ..backends import BaseBackend, RemoteUser, asking
 from ..exceptions import ResourceAlreadyExistsError, VerigatorError
 from ..models import PhoneChange, RemoteDeletion, SyncRun, VerigatorUser
-from . import proposals, registration, runs
+from . import limits, proposals, registration, runs
 from .pool import NotCalledError, Pool, Stage
 from .registration import Outcome, State
 from .runs import Progress, Run, patiently
@@ -127,7 +127,7 @@ def sync_user(user: Any, *, timeout: float | None = None) -> tuple[VerigatorUser
         return link, Outcome.UNCHANGED
     if link.state == State.REGISTERED:
         try:
-            with asking(backend):
+            with asking(backend, limits.cause(link.user_id), timeout):
                 exists = backend.exists(link.verigator_id or "", timeout=timeout)
             if exists:
                 return link, Outcome.UNCHANGED

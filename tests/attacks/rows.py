@@ -100,6 +100,8 @@ E10 H fifty resends at once
 E11 H the site's budget
 E12 H texts nobody answers: told by the signals, per country
 E13 M texts to somebody else's number
+E14 H calls that fail, brought about by one number, user or address
+E15 H the password alone, to keep its owner out
 F01 H unknown, inactive, wrong password: what is said
 F02 H the same: what it costs
 F03 H the same: with the provider up, slow and down

@@ -7,6 +7,8 @@ from collections import Counter
 import pytest
 
 from django_verigator import phone
+from django_verigator.backends import Circuit, CircuitState
+from django_verigator.models import VerigatorUser
 
 from .actors import CONFIRM, ENROL, HOME, LOGIN, PHONE, PIN, RESEND, STEP_2
 
@@ -163,7 +165,7 @@ def test_E09_an_app_costs_no_text_and_no_send(site, alice):
     site.sandbox.attach_device(site.phone(alice))
     for _ in range(8):
         browser = site.pending(alice)
-    assert (texts(site), site.sends()) == (0, 8)
+    assert (texts(site), site.sends()) == (0, 1)
     assert browser.give_pin(site.sandbox.code(site.phone(alice)))["Location"] == HOME
 
 
@@ -212,3 +214,99 @@ def test_E13_a_stranger_s_phone_gets_little_and_no_word_of_ours(site):
     messages = site.sandbox.messages("+37255577777")
     assert len(messages) == 5
     assert {message["text"].replace(message["pin"], "") for message in messages} == {"Your Verification PIN code is "}
+
+
+@pytest.mark.fault("T14")
+def test_E13_a_stranger_s_phone_gets_so_much_a_day_from_however_many_accounts(site):
+    site.configure(LIMITS={"SENDS_PER_PHONE_DAY": 12})
+    users = [site.user(f"user{number}", "+37255510001") for number in range(4)]
+    for user in users[1:]:
+        site.owns(user, "+37255510001")
+    for number in range(24):
+        site.pending(users[number % 4])
+        site.wait(601)
+    assert texts(site) == 6
+
+    site.logged_in(alice := site.user("alice", "+37255510002"))
+    for user in users:
+        site.owns(user, "+37255510002")
+        VerigatorUser.objects.filter(user=user).update(phone_number="+37255510002")
+        for _ in range(3):
+            site.pending(user)
+            site.wait(601)
+    before = texts(site, "+37255510002")
+    assert site.pending(alice).give_pin(site.pin_at("+37255510002"))["Location"] == HOME
+    assert texts(site, "+37255510002") == before + 1, "who has confirmed it is not kept out"
+
+
+@pytest.mark.fault("T03")
+def test_E14_a_number_at_which_the_provider_fails_keeps_nobody_else_s_login_down(site, mallory):
+    honest = [site.user(f"user{number}", f"+3725{number}510001") for number in range(8)]
+    thief = site.user("thief", owes=False)
+    site.clear_caches()
+    site.provider_says({"message": "oops"}, operation="users.create", status=500)
+    served = 0
+    for number in range(116):  # one every 31 seconds for an hour
+        for turn in range(4 if number == 0 else 1):
+            mallory.give_password(thief)
+            mallory.post(ENROL, {"phone": f"+372 555{turn} {number:04}", "password": site.password(thief)})
+        if number % 15 == 5:
+            user = honest[number // 15]
+            served += site.pending(user, REMOTE_ADDR=f"9.9.9.{number}").give_pin(site.pin(user)).status_code == 302
+        site.wait(31)
+    assert served == 8
+    assert Circuit("default").state == CircuitState.CLOSED
+    assert len(site.sandbox.calls(operation="users.create")) <= 8 + 30
+
+
+@pytest.mark.fault("T04")
+@pytest.mark.parametrize("status", [422, 500])
+def test_E14_registrations_that_are_refused_are_counted_and_leave_a_trace(site, mallory, heard, status):
+    thief = site.user("thief", owes=False)
+    site.configure(LIMITS={"STARTS_PER_USER_HOUR": 6, "SENDS_PER_USER_HOUR": 6})
+    site.provider_says({"message": "no"}, operation="users.create", status=status)
+    for number in range(20):
+        mallory.give_password(thief)
+        mallory.post(ENROL, {"phone": f"+372 5551 {number:04}", "password": site.password(thief)})
+    assert len(site.sandbox.calls(operation="users.create")) == 6
+    assert sum("registration_failed user=" in line for line in site.oracle.transcript.lines) == 6
+    assert "starts/user/hour" in [event["scope"] for name, event in heard if name == "limit_reached"]
+
+
+@pytest.mark.fault("T05")
+def test_E15_starts_of_the_app_by_a_thief_of_the_password_keep_the_owner_in(site, alice, mallory):
+    site.configure(METHOD="totp")
+    site.sandbox.attach_device(site.phone(alice))
+    for _ in range(8):
+        owner = site.pending(alice)
+        for _ in range(8):
+            mallory.give_password(alice)
+            mallory.post("/accounts/verify/cancel/")
+        site.wait(31)  # the app shows another code
+        assert owner.give_pin(site.sandbox.code(site.phone(alice)))["Location"] == HOME
+        site.wait(420)
+    assert site.sends(alice) <= 24
+
+
+@pytest.mark.fault("T05")
+def test_E15_another_code_of_the_app_again_and_again_leaves_enough_for_the_owner(site, alice, mallory):
+    site.configure(METHOD="totp")
+    site.sandbox.attach_device(site.phone(alice))
+    for _ in range(118):  # for an hour
+        mallory.give_password(alice)
+        mallory.resend()
+        site.wait(31)
+        mallory.resend()
+        mallory.post("/accounts/verify/cancel/")
+    assert site.sends(alice) <= 30
+    assert site.pending(alice).give_pin(site.sandbox.code(site.phone(alice)))["Location"] == HOME
+
+
+@pytest.mark.fault("T05")
+def test_E15_an_owner_who_is_kept_out_is_told_by_mail_once(site, alice, mailoutbox):
+    site.configure(LIMITS={"SENDS_PER_USER_HOUR": 2})
+    type(alice).objects.update(email="alice@example.com")
+    for _ in range(4):
+        browser = site.pending(alice)
+    assert "Too many PINs" in browser.page
+    assert [mail.subject for mail in mailoutbox] == ["No more PINs are sent for your account for now"]
