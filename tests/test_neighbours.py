@@ -103,6 +103,13 @@ def test_cached_standing__is_not_of_a_copy_in_another_schema(carol, monkeypatch)
     assert policy.recent_standing(carol) is None
 
 
+@pytest.mark.fault("X10")
+def test_state_of_the_providers__stands_in_the_page_and_not_in_its_head(admin_client):
+    """Skins of the admin leave the subtitle out (django-jazzmin)."""
+    page = admin_client.get("/admin/django_verigator/verigatoruser/").content.decode()
+    assert "Providers: default: in order" in page.partition('class="verigator-glance"')[2].partition("</section>")[0]
+
+
 # --- error trackers ---------------------------------------------------------------------------------------------------
 
 
