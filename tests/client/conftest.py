@@ -7,7 +7,6 @@ import functools
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from django_verigator.client import Api
 from tests.deadlines import in_time
+from tests.network.relay import full_backlog
 
 CERTS = Path(__file__).parent / "certs"
 CREDENTIAL = "canary-user", "canary:pass"
@@ -170,14 +170,6 @@ def clock() -> Callable[[], contextlib.AbstractContextManager[None]]:
 
 @pytest.fixture
 def full_listener() -> Iterator[int]:
-    """The port of a listener whose queue is full: the kernel drops what asks for a connection, as a firewall would."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        time.sleep(0.05)
-        yield listener.getsockname()[1]
+    """The port of a listener that takes no more connections, and refuses none."""
+    with full_backlog() as port:
+        yield port

@@ -4,12 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import socketserver
 import struct
 import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 NO_LINGER = struct.pack("ii", 1, 0)  # close() sends a reset
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[int]:
+    """The port of a listener whose queue is full: the kernel drops what asks for a connection, as a firewall would."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        yield listener.getsockname()[1]
+
+
+class _Refusal(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(65536)
+        self.request.sendall(b"HTTP/1.1 407 No\r\n\r\n")
+
+
+class _Proxy(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+@contextlib.contextmanager
+def refusing_proxy() -> Iterator[int]:
+    """The port of a proxy that lets nobody through."""
+    with _Proxy(("127.0.0.1", 0), _Refusal) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join(5)
 
 
 class Relay:
@@ -80,7 +120,8 @@ class Line:
         self.room: dict[str, int] = {}
         self._relay = relay
         self._resetting = threading.Lock()
-        self._client, self._server = client, socket.create_connection(provider)
+        self._client, self._server = client, socket.socket()
+        self._server.connect(provider)  # create_connection() would ask getaddrinfo(), which tests replace
         for sock in (self._client, self._server):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ways = ((self._client, self._server, "request"), (self._server, self._client, "reply"))
