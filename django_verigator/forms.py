@@ -37,10 +37,18 @@ class _AskedFor(BoundField):
         return f"vg-status {super().aria_describedby or ''}".strip()
 
 
+class _HiddenInput(forms.TextInput):
+    """What is typed does not show itself from the first, also not in Django's frames around ``clean()``."""
+
+    def value_from_datadict(self, *args: Any) -> Any:
+        value = super().value_from_datadict(*args)
+        return HiddenText(value) if isinstance(value, str) else value
+
+
 class PinField(forms.CharField):
     """A PIN as text, so that leading zeros stay; any keyboard's digits, with blanks, dashes or a full stop about."""
 
-    widget = forms.TextInput(
+    widget = _HiddenInput(
         attrs={
             "autocomplete": "one-time-code",
             "inputmode": "numeric",
@@ -60,13 +68,14 @@ class PinField(forms.CharField):
 
     @sensitive_variables()
     def clean(self, value: Any) -> str:
-        typed = str(value or "")
-        pin = _BETWEEN_DIGITS.sub("", plain_text(typed).strip(" .")) if len(typed) <= _LONGEST_PIN else typed
+        pin = HiddenText(value or "")
+        if len(pin) <= _LONGEST_PIN:
+            pin = HiddenText(_BETWEEN_DIGITS.sub("", plain_text(pin).strip(" .")))
         if not pin:
             raise ValidationError(self.error_messages["required"], code="required")
         if not _PIN.match(pin):
             raise ValidationError(self.error_messages["invalid"], code="invalid")
-        return HiddenText(pin)
+        return pin
 
 
 class PinForm(forms.Form):
@@ -106,7 +115,7 @@ class RecoveryForm(forms.Form):
     code = RecoveryField(
         label=_("Recovery code"),
         max_length=64,
-        widget=forms.TextInput(
+        widget=_HiddenInput(
             attrs={"autocomplete": "off", "autocapitalize": "characters", "spellcheck": "false", "autofocus": True}
         ),
     )
@@ -115,7 +124,7 @@ class RecoveryForm(forms.Form):
 class PhoneField(forms.CharField):
     """A phone number in international form; cleaned to E.164."""
 
-    widget = forms.TextInput(attrs={"autocomplete": "tel", "inputmode": "tel", "placeholder": "+372 5555 5555"})
+    widget = _HiddenInput(attrs={"autocomplete": "tel", "inputmode": "tel", "placeholder": "+372 5555 5555"})
     default_error_messages = {
         "invalid": _("Type the number in international form: + and the country code first, then the number."),
     }
@@ -125,7 +134,7 @@ class PhoneField(forms.CharField):
 
     def clean(self, value: Any) -> str:
         try:
-            return phone.normalise(super().clean(value))
+            return phone.normalise(HiddenText(super().clean(value)))
         except phone.InvalidPhoneError:
             raise ValidationError(self.error_messages["invalid"], code="invalid") from None
 

@@ -75,8 +75,8 @@ def as_text(value: object) -> str:
     if isinstance(value, phonenumbers.PhoneNumber) and value.country_code and value.national_number:
         return HiddenText(phonenumbers.format_number(value, phonenumbers.PhoneNumberFormat.E164))
     international = getattr(value, "as_e164", None)
-    text = international if isinstance(international, str) else str(value or "")
-    return HiddenText(text) if plain_text(text) else ""
+    text = HiddenText(international if isinstance(international, str) else value or "")
+    return text if plain_text(text) else ""
 
 
 def region(number: str) -> str:

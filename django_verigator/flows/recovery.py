@@ -34,7 +34,7 @@ def normalise(text: str) -> str:
 
 
 def _value(user_pk: object, code: str) -> str:
-    return f"{user_pk}.{code}"
+    return HiddenText(f"{user_pk}.{code}")
 
 
 def _new(user: Any, expires_at: datetime | None = None) -> tuple[RecoveryCode, str]:
