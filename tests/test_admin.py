@@ -332,6 +332,14 @@ def test_what_weakens_an_account__makes_staff_without_a_phone_enrol_one(alice, n
     nothing_done()
 
 
+@pytest.mark.fault("X10")
+def test_pages_of_the_actions__bring_their_own_style_for_skins_that_leave_buttons_none(alice, support, browser):
+    for action in ("reset_second_factor", "issue_recovery_code"):
+        page = run_action(browser, LINKS, alice.verigator.pk, action=action).content.decode()
+        assert "/django_verigator/admin.css" in page
+        assert 'class="verigator-page"' in page
+
+
 @pytest.mark.fault("T01")
 def test_code__is_never_one_s_own(support, browser):
     VerigatorUser.objects.get_or_create(user=support)
