@@ -91,7 +91,7 @@ class Odd(Exception):  # noqa: N818
 
 
 @pytest.mark.fault("N02")
-@pytest.mark.parametrize("place", ["makefile", "sendall", "recv_into"])
+@pytest.mark.parametrize("place", ["first_that_connects", "LimitedSocket.sendall", "LimitedSocket.recv_into"])
 @pytest.mark.parametrize("certificate", [None, "good.pem"], ids=["http", "https"])
 def test_transport__whatever_it_raises_is_one_of_our_errors(
     serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, certificate: str | None, place: str
@@ -100,7 +100,7 @@ def test_transport__whatever_it_raises_is_one_of_our_errors(
         raise Odd("canary")
 
     monkeypatch.setattr(http, "sleep", lambda _: None)
-    monkeypatch.setattr(f"django_verigator.client.sockets.LimitedSocket.{place}", fail)
+    monkeypatch.setattr(f"django_verigator.client.sockets.{place}", fail)
     api = client(serve(answer, certificate).url)
     for call in (lambda: api.auth.verify("s", "u", "0042"), lambda: api.users.get_all("s")):
         with pytest.raises(ConnectionFailedError, match=r"Odd in test_client_patched\.py, line ") as caught:
