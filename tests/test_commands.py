@@ -201,3 +201,25 @@ def test_verigator_status__counts_and_shows_one_user(alice, capsys):
     assert PHONE not in printed
     with pytest.raises(CommandError, match='no user "nobody"'):
         call_command("verigator_status", "nobody")
+
+
+@pytest.mark.fault("N10")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verigator_sync"],
+        ["verigator_sync", "--due"],
+        ["verigator_prune"],
+        ["verigator_import", "FILE"],
+        ["verigator_reset", "carol", "--unlock"],
+        ["verigator_reset", "carol", "--noinput"],
+    ],
+)
+def test_command_at_verbosity_0__prints_nothing_when_all_went_well(carol, tmp_path, capsys, command):
+    file = tmp_path / "users.csv"
+    file.write_text(f"username,phone\ncarol,{PHONE}\n")
+    arguments = [str(file) if argument == "FILE" else argument for argument in command]
+    call_command(*arguments, verbosity=0)
+    assert capsys.readouterr() == ("", "")
+    call_command(*arguments)
+    assert capsys.readouterr().out

@@ -3,14 +3,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_verigator.exceptions import VerigatorError
 from django_verigator.flows import moving
 from django_verigator.management import rows
+from django_verigator.management.saying import SayingCommand
 
 
-class Command(BaseCommand):
+class Command(SayingCommand):
     help = (
         "Take over users from another system: a CSV file with the columns username and phone, and user_id where they "
         "are users of Verigator already. Every row is checked before one is written. Exit code 0 only if all are in."
@@ -38,15 +39,15 @@ class Command(BaseCommand):
         except VerigatorError as error:
             raise CommandError(f"The provider's list could not be read: {error.cause}. Nothing was written.") from None
         for verdict in (moving.Verdict.NEW, moving.Verdict.CHANGED, moving.Verdict.UNCHANGED):
-            self.stdout.write(f"{verdict.value}: {report.counts[verdict]}")
-        self.stdout.write(f"refused: {report.refused}")
+            self.say(f"{verdict.value}: {report.counts[verdict]}")
+        self.say(f"refused: {report.refused}")
         if report.refused:
             left = "The other rows are in." if report.is_written else "Nothing was written."
             raise CommandError(f"{report.refused} rows were refused. {left}", returncode=1)
         if not report.is_written:
-            self.stdout.write("Nothing was written; every row would be.")
+            self.say("Nothing was written; every row would be.")
             return
-        self.stdout.write(self.style.SUCCESS("All rows are in. Run verigator_sync now."))
+        self.say(self.style.SUCCESS("All rows are in. Run verigator_sync now."))
 
     def _refuse(self, row: moving.Row, verdict: moving.Verdict) -> None:
         self.stderr.write(f"line {row.line}: {row.shown_name or '(no name)'}: {verdict.value}")

@@ -3,15 +3,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_verigator.flows import recovery, support
+from django_verigator.management.saying import SayingCommand
 from django_verigator.management.users import agree, find_user
 
 BY = "command"
 
 
-class Command(BaseCommand):
+class Command(SayingCommand):
     help = (
         "Reset a user's second factor: phone, recovery codes, trusted browsers and sessions end; on a terminal after a "
         "question. Or, with an option, only unlock the user, or issue a recovery code."
@@ -34,14 +35,14 @@ class Command(BaseCommand):
         user = find_user(username)
         if unlock:
             support.unlock(user, by=BY)
-            self.stdout.write(f"{username} may try again.")
+            self.say(f"{username} may try again.")
         elif recovery_code:
             self.stdout.write(support.issue_code(user, by=BY))
         else:
             if interactive and sys.stdin.isatty():
                 self._ask(username)
             support.reset(user, by=BY)
-            self.stdout.write(f"The second factor of {username} is reset; every session that relied on it has ended.")
+            self.say(f"The second factor of {username} is reset; every session that relied on it has ended.")
 
     def _ask(self, username: str) -> None:
         self.stderr.write(f"Phone, recovery codes, trusted browsers and sessions of {username} will end.")

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_verigator import conf
 from django_verigator.exceptions import WrongCredentialsError
 from django_verigator.flows import syncing
 from django_verigator.flows.registration import without_usable_number
 from django_verigator.flows.runs import AlreadyRunningError, Progress
+from django_verigator.management.saying import SayingCommand
 from django_verigator.management.users import agree
 
 WIDTH = 30
@@ -29,7 +30,7 @@ ALREADY_RUNNING = 3
 UNUSABLE_NUMBERS = 4
 
 
-class Command(BaseCommand):
+class Command(SayingCommand):
     help = (
         "Register every user whose registration is missing, repair what the provider has lost, delete there what is "
         "deleted here. Exit code 0 if nothing is left to do, 1 if something is, 3 if another run is under way, 4 if "
@@ -69,7 +70,6 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         self._as_json = as_json
-        self._quiet = options["verbosity"] == 0
         if dry_run:
             self._show_plan(syncing.plan())
             return
@@ -106,7 +106,7 @@ class Command(BaseCommand):
                 returncode=UNUSABLE_NUMBERS,
             )
         if not as_json:
-            self.stdout.write(self.style.SUCCESS("Everything is in order."))
+            self.say(self.style.SUCCESS("Everything is in order."))
 
     def _batches(self) -> Callable[[list[int]], object]:
         batch = getattr(conf.resolve(conf.current().DISPATCHER), "batch", None)
@@ -147,19 +147,19 @@ class Command(BaseCommand):
             return
         for outcome, count in report.counts.items():
             if count:
-                self.stdout.write(f"{outcome.value}: {count}")
+                self.say(f"{outcome.value}: {count}")
         if report.handed_over:
-            self.stdout.write(f"handed to the task queue: {report.handed_over}")
+            self.say(f"handed to the task queue: {report.handed_over}")
         if report.deleted:
-            self.stdout.write(f"deleted at the provider: {report.deleted}")
+            self.say(f"deleted at the provider: {report.deleted}")
         if report.deletions_left:
-            self.stdout.write(f"still to be deleted at the provider: {report.deletions_left}")
+            self.say(f"still to be deleted at the provider: {report.deletions_left}")
         if report.unknown:
-            self.stdout.write(f"known to the provider, unknown here: {report.unknown}")
+            self.say(f"known to the provider, unknown here: {report.unknown}")
         if report.unknown_deleted:
-            self.stdout.write(f"of these to be deleted: {report.unknown_deleted}")
+            self.say(f"of these to be deleted: {report.unknown_deleted}")
         if report.proposals:
-            self.stdout.write(f"numbers changed on the site, not confirmed by their users: {report.proposals}")
+            self.say(f"numbers changed on the site, not confirmed by their users: {report.proposals}")
         for name, error in report.failures:
             self.stderr.write(f"not registered: {name} ({error})")
         if report.failed > len(report.failures):
