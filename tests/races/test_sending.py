@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from django_verigator.backends import Started, backends
 from django_verigator.client import http
 from django_verigator.models import Challenge
 
@@ -96,3 +99,61 @@ def test_login__twenty_users_at_once_each_get_their_code_and_go_in(provider):
     assert provider.sends == provider.tries == 20
     assert sorted(logged_in()) == sorted(str(user.pk) for user in users)
     assert all(link_of(user).confirmed_at for user in users)
+
+
+@pytest.mark.fault("T05")
+def test_E15_fifty_parallel_logins_by_app_stop_at_the_cap_of_starts(provider):
+    make_user()
+    provider.configure(METHOD="totp", limits={"STARTS_PER_USER_HOUR": 5})
+    provider.sandbox.attach_device(PHONE)
+    provider.slow_down()
+
+    crowd(lambda _: give_password(), range(50))
+
+    assert 1 <= provider.sends <= 5
+    browser = give_password()
+    assert provider.sends <= 5, "it waits for the code that is good already"
+    post_pin(browser, provider.sandbox.code(PHONE))
+    assert len(logged_in()) == 1
+
+
+@pytest.mark.fault("T04")
+def test_E14_fifty_parallel_logins_whose_registration_fails_stop_at_the_cap_of_starts(provider):
+    provider.sandbox.add_fault("body", operation="users.create", status=500, body={"message": "no"})
+    make_user()
+    provider.configure(limits={"STARTS_PER_USER_HOUR": 5})
+    provider.sandbox.clear_calls()
+    provider.slow_down()
+
+    crowd(lambda _: give_password(), range(50))
+
+    assert provider.count("users.create") <= 5
+    assert logged_in() == []
+
+
+@pytest.mark.fault("T14")
+def test_E13_twenty_accounts_with_one_number_share_its_day(provider):
+    names = [f"user{number}" for number in range(20)]
+    for name in names:
+        make_user(name, PHONE)
+    provider.configure(limits={"SENDS_PER_PHONE_10_MINUTES": 1000, "SENDS_PER_PHONE_DAY": 8})
+    provider.slow_down()
+
+    crowd(give_password, names)
+
+    assert provider.sends == 4
+    assert logged_in() == []
+
+
+@pytest.mark.fault("T09")
+def test_twenty_starts_that_get_one_reference_leave_it_with_one_user(provider, monkeypatch):
+    names = [f"user{number}" for number in range(20)]
+    for number, name in enumerate(names):
+        make_user(name, phone_number(number))
+    monkeypatch.setattr(backends.default, "start", lambda *args, **kwargs: Started("sms", "the-same"))
+
+    crowd(give_password, names)
+
+    assert Challenge.objects.exclude(reference_digest=None).count() == 1
+    assert Challenge.objects.filter(sent_at__isnull=False).count() == 1
+    assert Challenge.objects.filter(outcome=Challenge.Outcome.UNAVAILABLE).count() == 19
