@@ -686,13 +686,20 @@ class Walk(RuleBasedStateMachine):
         person.failures = 0  # a new password ends the hard stop
         user = User.objects.get(pk=person.pk)
         user.set_password(person.secret)
-        user.save()
+        self._save(user, person)
 
     @action(1, name=people, number=st.sampled_from(("", *NUMBERS)))
     def site_changes_phone(self, name: str, number: str) -> None:
-        user = User.objects.get(pk=self.beliefs.people[name].pk)
+        person = self.beliefs.people[name]
+        user = User.objects.get(pk=person.pk)
         user.phone_number = number
+        self._save(user, person)
+
+    def _save(self, user: Any, person: Person) -> None:
         user.save()
+        if not person.active:  # ends the proofs of one who is not, for good
+            epoch = VerigatorUser.objects.get(user_id=person.pk).epoch
+            self.beliefs.new_epoch(person, epoch, self.clock.now())
 
     @action(2, trouble=st.sampled_from(("", "", *TROUBLES)))
     def provider(self, trouble: str) -> None:
