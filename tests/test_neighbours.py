@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model, login, logout
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.http import HttpResponse
 from django.urls import path, reverse
@@ -16,6 +17,7 @@ from django.utils.functional import SimpleLazyObject
 
 from django_verigator.backends import backends
 from django_verigator.flows import policy
+from django_verigator.models import VerigatorUser
 from django_verigator.testing import login_verified
 from tests.site.urls import DJANGO_S_KEYS
 from tests.site.urls import urlpatterns as site_urls
@@ -101,6 +103,18 @@ def test_cached_standing__is_not_of_a_copy_in_another_schema(carol, monkeypatch)
     assert policy.recent_standing(carol) is not None
     monkeypatch.setattr(connection, "schema_name", "two", raising=False)
     assert policy.recent_standing(carol) is None
+
+
+@pytest.mark.fault("X19")
+def test_user_model_that_is_swapped_in_while_running__is_none_of_ours(
+    carol, settings, django_capture_on_commit_callbacks
+):
+    """As Django's own tests do; the tables point to the users there were at the start."""
+    VerigatorUser.objects.all().delete()
+    settings.AUTH_USER_MODEL = "auth.Group"
+    with django_capture_on_commit_callbacks(execute=True):
+        Group.objects.create(pk=carol.pk, name="swapped in")
+    assert not VerigatorUser.objects.exists()
 
 
 @pytest.mark.fault("X10")

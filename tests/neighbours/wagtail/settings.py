@@ -24,4 +24,5 @@ WAGTAILADMIN_BASE_URL = "http://testserver"
 LOGIN_URL = "verigator:login"
 WAGTAIL_FRONTEND_LOGIN_URL = "/accounts/login/"
 WAGTAILADMIN_LOGIN_URL = "/accounts/login/"
+REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"]}
 ROOT_URLCONF = "tests.neighbours.wagtail.urls"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from http import HTTPStatus
 from typing import Any
 
@@ -79,3 +80,10 @@ def test_user_made_in_the_cms__owes_as_others_do(visitor, boss):
 
 def test_checks__have_nothing_to_say(db):
     assert said() == {}
+
+
+@pytest.mark.parametrize("what", ["pages", "images", "documents"])
+def test_its_api__takes_no_password_alone(visitor, boss, what):
+    basic = b64encode(f"boss:{PASSWORD}".encode()).decode()
+    answer = visitor.get(f"/cms/api/main/{what}/", headers={"Authorization": f"Basic {basic}"})
+    assert answer.status_code != HTTPStatus.OK
