@@ -492,3 +492,41 @@ def test_save_of_another_model__does_not_ask_for_a_user_model_that_is_not_instal
         Session.objects.create(session_key="x", expire_date=timezone.now())
     finally:
         apps.unset_available_apps()
+
+
+@pytest.mark.fault("T03", "T04")
+def test_number_that_the_site_changes_at_will__is_registered_so_often_a_day_and_left_to_sync_then(
+    db, django_capture_on_commit_callbacks, monkeypatch
+):
+    asked = []
+    real = backends.default.register
+    monkeypatch.setattr(
+        backends.default,
+        "register",
+        lambda number, *args, **kwargs: asked.append(number) or real(number, *args, **kwargs),
+    )
+    with django_capture_on_commit_callbacks(execute=True):
+        user = User.objects.create_user("alice", phone_number="+37255500100")
+    for number in range(101, 121):
+        user.phone_number = f"+37255500{number}"
+        with django_capture_on_commit_callbacks(execute=True):
+            user.save()
+    assert len(asked) == 1 + 3
+    call_command("verigator_sync", verbosity=0)
+    assert asked[4:] == ["+37255500120"]
+
+
+@pytest.mark.fault("N05")
+def test_saves_that_time_out__do_not_open_the_circuit_of_a_login(
+    db, browser, django_capture_on_commit_callbacks, monkeypatch
+):
+    def too_slow(*args, timeout, **kwargs):
+        raise RequestTimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backends.default, "register", too_slow)
+        for number in range(6):
+            with django_capture_on_commit_callbacks(execute=True):
+                User.objects.create_user(f"user{number}", password=PASSWORD, phone_number=f"+3725550020{number}")
+    assert give_password(browser, "user0")["Location"] == "/accounts/verify/"
+    assert browser.post("/accounts/verify/", {"pin": sent_pin()})["Location"] == "/private/"
