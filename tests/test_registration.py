@@ -20,7 +20,7 @@ from django.utils import timezone
 from django_verigator import signals
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InternalError, InvalidDataError, RequestTimeoutError, ResourceAlreadyExistsError
-from django_verigator.flows import registration
+from django_verigator.flows import policy, registration
 from django_verigator.flows.registration import Outcome
 from django_verigator.models import RemoteDeletion, VerigatorUser
 from tests.site.models import Courier, Member, User
@@ -133,6 +133,22 @@ def test_PHONE__that_raises_is_logged(db, settings, caplog):
     settings.VERIGATOR = {**settings.VERIGATOR, "PHONE": lambda user: user.phone_number / 0}
     user = User.objects.create_user("bob", phone_number=PHONE)
     assert f"phone_failed user={user.pk} error=TypeError" in caplog.text
+
+
+def look_up(user):
+    raise LookupError(f"nothing about {user.phone_number}")
+
+
+@pytest.mark.fault("N09")
+@pytest.mark.parametrize("setting", ["PHONE", "REQUIRED"])
+def test_traceback_goes_to_the_log__of_the_site_s_phone_and_rule(alice, settings, caplog, setting):
+    settings.VERIGATOR = {**settings.VERIGATOR, setting: look_up}
+    registration.phone_of(alice)
+    policy.owes_second_step(alice, alice.verigator)
+    assert f"{setting.lower()}_failed user={alice.pk} error=LookupError at " in caplog.text
+    assert "in look_up\n" in caplog.text
+    assert 'raise LookupError(f"nothing about {user.phone_number}")' in caplog.text
+    assert PHONE[1:] not in caplog.text
 
 
 def test_R23_link_that_cannot_be_written__does_not_break_the_save(db, monkeypatch, caplog):

@@ -41,5 +41,12 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}{place}"
 
 
+def site_failed(event: str, user: Any, error: BaseException) -> None:
+    """Log what a function of the site has raised, with the traceback but without the message: see ``describe``."""
+    shown = RuntimeError(f"{type(error).__name__}, its message left out")
+    traceback_alone = (RuntimeError, shown, error.__traceback__)
+    logger.error("%s user=%s error=%s", event, user.pk, describe(error), exc_info=traceback_alone)
+
+
 def _extra(plain: dict[str, Any]) -> dict[str, Any]:
     return {f"verigator_{key}": value for key, value in plain.items()}

@@ -85,7 +85,7 @@ def _is_required(user: Any, link: VerigatorUser | None) -> bool:
     try:
         answer = rule(user)
     except Exception as error:  # noqa: BLE001 - the site's code may raise anything; the door stays shut
-        logger.error("required_failed user=%s error=%s", user.pk, events.describe(error))
+        events.site_failed("required_failed", user, error)
         return True
     if not isinstance(answer, bool):  # a rule that forgets its return must not mean "nobody"
         logger.error("required_failed user=%s error=%s", user.pk, "neither True nor False")

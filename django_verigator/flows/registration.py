@@ -83,7 +83,7 @@ def phone_of(user: Any) -> str | None:
             value = _follow(user, source)
         return phone.as_text(value)
     except Exception as error:  # noqa: BLE001 - the site's code may raise anything, and saving a user must go on
-        logger.error("phone_failed user=%s error=%s", user.pk, events.describe(error))
+        events.site_failed("phone_failed", user, error)
         return None
 
 
