@@ -20,6 +20,7 @@ from django.urls import reverse
 
 from django_verigator.backends import locmem
 from tests.conftest import PASSWORD
+from tests.neighbours.conftest import said
 
 LOGIN = "/accounts/login/"
 ORDERS = "/api/orders/"
@@ -152,6 +153,14 @@ def test_own_factor__comes_first_and_the_pin_after_it(visitor, alice, totp):
     assert not visitor.gets_in()
     visitor.gives_pin()
     assert visitor.gets_in()
+
+
+@pytest.mark.fault("X02")
+def test_checks__name_a_second_door_and_nothing_else(db, settings):
+    assert list(said()) == ["verigator.W003"]  # its session tokens, which orders/ believes
+    assert "XSessionTokenAuthentication" in said()["verigator.W003"]
+    settings.ROOT_URLCONF = "tests.neighbours.axes.urls"
+    assert "allauth.account" in said()["verigator.W010"]
 
 
 @pytest.mark.fault("X02")

@@ -7,5 +7,5 @@ MIDDLEWARE.insert(
     MIDDLEWARE.index("django_verigator.middleware.VerigatorMiddleware"),
     "django_otp.middleware.OTPMiddleware",  # behind Django's AuthenticationMiddleware, before ours
 )
-OTP_LOGIN_URL = "/otp-login/"
+LOGIN_URL = OTP_LOGIN_URL = "/otp-login/"
 ROOT_URLCONF = "tests.neighbours.otp.urls"

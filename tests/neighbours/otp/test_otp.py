@@ -12,6 +12,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from django_verigator.models import VerigatorUser
 from tests.conftest import PASSWORD
+from tests.neighbours.conftest import said
 
 OTP = "django_otp.middleware.OTPMiddleware"
 OURS = "django_verigator.middleware.VerigatorMiddleware"
@@ -45,9 +46,9 @@ def test_otp_login_page__leads_to_the_pin_and_back(visitor, alice):
     assert visitor.get("/avault/").content == b"vault"
 
 
-def test_pin__is_no_device(visitor, alice):
-    device = device_of(alice)
-    sign_in(visitor, "/accounts/login/")
+def test_pin__is_no_device(visitor, boss):
+    device = device_of(boss)
+    sign_in(visitor, "/admin/login/", name="boss")
     visitor.gives_pin()
     assert visitor.gets_in()
     assert visitor.get("/vault/")["Location"].startswith("/otp-login/")
@@ -66,11 +67,20 @@ def test_otp_admin__asks_for_both(visitor, boss):
 
 
 @pytest.mark.fault("X02")
-def test_our_login_page__is_no_way_past_the_device(visitor, carol):
+def test_our_pages__are_no_way_past_the_device(visitor, carol):
     device_of(carol)
     sign_in(visitor, "/accounts/login/", name="carol")
+    assert not visitor.gets_in()
     assert visitor.get("/vault/").status_code == 302
     assert visitor.get("/avault/").content == b"closed"
+
+
+@pytest.mark.fault("X02")
+def test_checks__name_a_second_door_and_nothing_else(db, settings):
+    assert said() == {}
+    settings.ROOT_URLCONF = "tests.neighbours.axes.urls"
+    assert list(said()) == ["verigator.W010", "verigator.W002"]
+    assert "django_otp" in said()["verigator.W010"]
 
 
 def test_who_owes_nothing__needs_the_device_alone(visitor, carol):

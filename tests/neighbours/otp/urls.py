@@ -24,7 +24,7 @@ async def avault(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path("accounts/", include("django_verigator.urls")),
+    path("accounts/", include("django_verigator.urls_without_login")),
     path("otp-login/", LoginView.as_view(template_name="admin/login.html")),
     path("otp-admin/", site.urls),
     path("vault/", vault),

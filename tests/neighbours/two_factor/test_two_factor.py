@@ -10,6 +10,7 @@ from django_otp.oath import totp as code_of
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from tests.conftest import PASSWORD
+from tests.neighbours.conftest import said
 
 LOGIN = "/account/login/"
 
@@ -54,6 +55,13 @@ def test_who_owes_nothing__needs_the_own_factor_alone(visitor, carol):
     assert not visitor.gets_in()
     give_code(visitor, device)
     assert visitor.get("/vault/").status_code == 200
+
+
+@pytest.mark.fault("X02")
+def test_checks__name_a_second_door_and_nothing_else(db, settings):
+    assert said() == {}
+    settings.ROOT_URLCONF = "tests.neighbours.axes.urls"
+    assert "two_factor" in said()["verigator.W010"]
 
 
 @pytest.mark.fault("X02")

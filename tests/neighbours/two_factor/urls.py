@@ -15,7 +15,7 @@ def vault(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("", include(two_factor_urls)),
-    path("phone/", include("django_verigator.urls")),
+    path("phone/", include("django_verigator.urls_without_login")),
     path("vault/", vault),
     *pages,
 ]
