@@ -11,6 +11,7 @@ verigator.E007     more than one backend keeps user records
 verigator.E008     STAND_IN is set (``check --deploy``)
 verigator.E009     PHONE is a path that leads nowhere
 verigator.E010     REQUIRED or EXEMPT_GROUPS needs what the user model does not have
+verigator.E011     a router puts the app's tables and the users into different databases
 verigator.E020     a backend's options contradict the other settings
 verigator.E021     ALLOW_SMS is False, and no backend can ask the app, or METHOD does not ask it
 verigator.E023     a backend's endpoint is a private address
@@ -22,6 +23,8 @@ verigator.W005     TRUSTED_PROXIES is empty (``check --deploy``)
 verigator.W006     PHONE is left out, and the user model has no phone_number
 verigator.W007     a limit is so high that it bounds nothing, or another one makes it void
 verigator.W008     users have a number that cannot be used (``check --deploy``)
+verigator.W009     a middleware stands between AuthenticationMiddleware and ours
+verigator.W010     our login page is a way past another package's second factor
 verigator.W020     a backend may wait longer than a web server lets a request wait
 verigator.W021     a backend's provider sends again by itself
 verigator.W022     a backend has credentials and PINs in addresses
@@ -30,9 +33,10 @@ verigator.W022     a backend has credentials and PINs in addresses
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.middleware import (
@@ -42,10 +46,10 @@ from django.contrib.auth.middleware import (
 )
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError
+from django.db import DatabaseError, router
 from django.db.models import ForeignObjectRel
 from django.shortcuts import resolve_url
-from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.urls import NoReverseMatch, Resolver404, URLPattern, get_resolver, resolve, reverse
 from django.utils.module_loading import import_string
 
 from . import conf
@@ -56,10 +60,30 @@ from .middleware import VerigatorMiddleware
 from .views import LoginView
 
 TAG = "verigator"
+# They keep no user: Django's own; django-otp's hangs something on whoever it is.
+_MAY_STAND_BETWEEN = ("django.", "django_otp.")
 # What lets in with a password alone, or with a token given for it, and makes no session that the middleware could see.
 _TOKEN_APPS = ("rest_framework.authtoken", "rest_framework_simplejwt", "knox")
-_SESSION_CLASS = "rest_framework.authentication.SessionAuthentication"
-_PASSWORD_CLASSES = ("rest_framework.authentication.", *(f"{app}." for app in _TOKEN_APPS))
+_BELIEVERS = (
+    "rest_framework.authentication.",
+    "rest_framework_simplejwt.",
+    "knox.",
+    "dj_rest_auth.",
+    "oauth2_provider.",
+    "allauth.headless.",
+)
+_SESSION_CLASSES = (
+    "rest_framework.authentication.BaseAuthentication",
+    "rest_framework.authentication.SessionAuthentication",
+)
+# What gives out a token for a password, and tells nobody of the login.
+_TOKEN_VIEWS = (
+    "rest_framework.authtoken.views.ObtainAuthToken",
+    "rest_framework_simplejwt.views.TokenObtainPairView",
+    "rest_framework_simplejwt.views.TokenObtainSlidingView",
+    "oauth2_provider.views.base.TokenView",
+)
+_OTHER_FACTORS = ("allauth.account", "two_factor", "django_otp")
 
 
 def register() -> None:
@@ -84,7 +108,7 @@ def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
     if found:
         hint = "See the settings table in the README."
         return [checks.Error(message, hint=hint, id="verigator.E001") for _, message in found]
-    messages = [*_check_callables(), *_check_phone(), *_check_user_model()]
+    messages = [*_check_callables(), *_check_phone(), *_check_user_model(), *_check_databases()]
     if not settings.USE_TZ and settings.TIME_ZONE != "UTC":
         messages.append(
             checks.Warning(
@@ -195,6 +219,23 @@ def _check_user_model() -> list[checks.CheckMessage]:
     return found
 
 
+def _check_databases() -> list[checks.CheckMessage]:
+    try:
+        users = router.db_for_write(get_user_model())
+        ours = {router.db_for_write(model) for model in apps.get_app_config("django_verigator").get_models()}
+    except Exception:  # noqa: BLE001 - a router of the site may want to know more than there is outside a request
+        return []
+    if ours <= {users}:
+        return []
+    return [
+        checks.Error(
+            "DATABASE_ROUTERS puts the tables of django_verigator and the users into different databases.",
+            hint=f'Have the router put both into "{users}": each login reads and writes them together.',
+            id="verigator.E011",
+        )
+    ]
+
+
 def _check_backends() -> list[checks.CheckMessage]:
     found: list[checks.CheckMessage] = []
     built: list[BaseBackend] = []
@@ -264,6 +305,18 @@ def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
     login_required = _first(classes, LoginRequiredMiddleware)
     if login_required is not None and login_required < ours:
         found.append(_misplaced("LoginRequiredMiddleware must stand after it"))
+    between = slice(ours if authentication is None else authentication + 1, ours)
+    for path, middleware in zip(settings.MIDDLEWARE[between], classes[between], strict=True):
+        if not path.startswith(_MAY_STAND_BETWEEN) and _first([middleware], RemoteUserMiddleware) is None:
+            found.append(
+                checks.Warning(
+                    f"{path} stands between AuthenticationMiddleware and VerigatorMiddleware: what it keeps of "
+                    "request.user may be a user who has not given the PIN.",
+                    hint="Put VerigatorMiddleware directly behind AuthenticationMiddleware. Silence this where the "
+                    "other one logs users in, or puts them on the request, and does nothing else with them.",
+                    id="verigator.W009",
+                )
+            )
     return found
 
 
@@ -300,21 +353,54 @@ def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:
                 id="verigator.E006",
             )
         ]
-    try:
-        view = resolve(resolve_url(settings.LOGIN_URL)).func
-    except (NoReverseMatch, Resolver404):
-        view = None
-    cls = getattr(view, "view_class", None)
-    if cls is not None and issubclass(cls, LoginView):
-        return []
+    found = _check_second_door()
+    login_page = _page(settings.LOGIN_URL)
+    if _is_ours(login_page) or (login_page is not None and not _is_included("verigator:login")):
+        return found
     return [
+        *found,
         checks.Warning(
             "LOGIN_URL does not lead to django_verigator's login page.",
             hint='Set LOGIN_URL = "verigator:login", so that nobody is logged in before the PIN is right. '
             "Elsewhere the user is logged in for a moment, and caught after it.",
             id="verigator.W002",
+        ),
+    ]
+
+
+def _check_second_door() -> list[checks.CheckMessage]:
+    others = [app for app in _OTHER_FACTORS if apps.is_installed(app)]
+    if not others or not _is_ours(_page("verigator:login")):
+        return []
+    return [
+        checks.Warning(
+            f"Our login page is a second door beside {', '.join(others)}: who owes no PIN gets in there with the "
+            "password alone, past a second factor, a confirmed address or a limit of theirs.",
+            hint='Include "django_verigator.urls_without_login" in place of "django_verigator.urls", and set LOGIN_URL '
+            "to their login page.",
+            id="verigator.W010",
         )
     ]
+
+
+def _page(name: str) -> Any:
+    try:
+        return resolve(resolve_url(name)).func
+    except (NoReverseMatch, Resolver404):
+        return None
+
+
+def _is_ours(view: Any) -> bool:
+    cls = getattr(view, "view_class", None)
+    return cls is not None and issubclass(cls, LoginView)
+
+
+def _is_included(name: str) -> bool:
+    try:
+        reverse(name)
+    except NoReverseMatch:
+        return False
+    return True
 
 
 def check_logins(**kwargs: Any) -> list[checks.CheckMessage]:
@@ -325,18 +411,59 @@ def check_logins(**kwargs: Any) -> list[checks.CheckMessage]:
         classes = (rest or {}).get(
             "DEFAULT_AUTHENTICATION_CLASSES", ["rest_framework.authentication.BasicAuthentication"]
         )
-        paths = [cls if isinstance(cls, str) else f"{cls.__module__}.{cls.__qualname__}" for cls in classes]
-        found += [path for path in paths if path != _SESSION_CLASS and path.startswith(_PASSWORD_CLASSES)]
+        found += [_names(cls)[0] for cls in classes if _believes(cls)]
+    for cls, arguments in _views():
+        classes = arguments.get("authentication_classes", getattr(cls, "authentication_classes", ()))
+        found += [_names(each)[0] for each in classes if _believes(each)]
+        if set(_names(cls)) & set(_TOKEN_VIEWS) or _is_silent_login(cls):
+            found.append(_names(cls)[0])
+    found = list(dict.fromkeys(found))
     if not found:
         return []
     return [
         checks.Warning(
             f"The second step does not cover {', '.join(found)}: a password, or a token for it, lets in without one.",
-            hint="Let the API take SessionAuthentication alone, give tokens out in a view behind "
-            "@verified_required, or silence this where no user who owes the second step can use it.",
+            hint="Let the API take SessionAuthentication alone. Or give tokens out in a view that takes no name and no "
+            "password and makes the token for request.user, as docs/checks.md shows. Or silence this where no user who "
+            "owes the second step can use it.",
             id="verigator.W003",
         )
     ]
+
+
+def _views() -> Iterator[tuple[type, dict[str, Any]]]:
+    """Yield the class of each view of the site that has one, with the arguments of its ``as_view()``."""
+
+    def walk(patterns: Iterable[Any]) -> Iterator[Any]:
+        for pattern in patterns:
+            if isinstance(pattern, URLPattern):
+                yield pattern.callback
+            else:
+                yield from walk(pattern.url_patterns)
+
+    for view in walk(get_resolver().url_patterns if getattr(settings, "ROOT_URLCONF", None) else ()):
+        cls = getattr(view, "cls", None) or getattr(view, "view_class", None)  # Django REST framework's, Django's
+        if isinstance(cls, type):
+            yield cls, getattr(view, "initkwargs", None) or getattr(view, "view_initkwargs", {})
+
+
+def _names(cls: Any) -> list[str]:
+    """Return the dotted paths of a class (or of the one that a path leads to) and of its bases."""
+    if isinstance(cls, str):
+        found = _load(cls)
+        return [cls, *(_names(found)[1:] if isinstance(found, type) else ())]
+    return [f"{each.__module__}.{each.__qualname__}" for each in cls.__mro__]
+
+
+def _believes(cls: Any) -> bool:
+    """Whether a class for authentication lets in with a password, or a token, and no session."""
+    return any(name.startswith(_BELIEVERS) and name not in _SESSION_CLASSES for name in _names(cls))
+
+
+def _is_silent_login(cls: type) -> bool:
+    # Else dj-rest-auth logs in as Django does, and the middleware takes back what it was about to hand out.
+    tells = getattr(settings, "REST_AUTH", {}).get("SESSION_LOGIN", True)
+    return not tells and "dj_rest_auth.views.LoginView" in _names(cls)
 
 
 def check_deploy(**kwargs: Any) -> list[checks.CheckMessage]:
