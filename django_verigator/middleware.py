@@ -82,7 +82,8 @@ class VerigatorMiddleware:
         door: Gate = request.verigator  # type: ignore[attr-defined]
         found = [user for user in _put_there(request) if user.is_authenticated]
         for user in found:
-            door.admit(user, fresh=True)
+            if not door.admit(user, fresh=True).is_authenticated:
+                break  # it has put nobody in the place of both
         if not found or door.caught is None or _is_ours(request):  # the pages of the second step must be reached
             return None
         # _leave makes the pending login when this response passes it.
