@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -12,8 +11,6 @@ from django.db.models.signals import post_save, pre_delete, pre_save
 
 from .flows import events, gate, login, registration
 from .models import PhoneChange, VerigatorUser
-
-logger = logging.getLogger("django_verigator")
 
 # A login writes one of these; it never changes where a phone comes from.
 _NOTHING_TO_DO = frozenset({"last_login", "password"})
@@ -45,7 +42,7 @@ def user_saves(
             with transaction.atomic(using=router.db_for_write(VerigatorUser)):
                 login.keep_stop(instance)
         except Exception as error:  # noqa: BLE001 - a save never fails because of us
-            logger.error("link_failed user=%s error=%s", instance.pk, events.describe(error))
+            events.site_failed("link_failed", instance, error)
 
 
 def _is_user_model(sender: type) -> bool:

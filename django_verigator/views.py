@@ -56,7 +56,7 @@ def _answer_without_sessions(view: Callable[..., HttpResponseBase]) -> Callable[
             frames = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
             if store.isdisjoint(frames):
                 raise
-            logger.error("session_failed error=%s", events.describe(error))
+            logger.error("session_failed error=%s", events.describe(error), exc_info=events.traceback_alone(error))
         # Plain, since the site's own page may well ask for the session.
         return _unavailable(gettext("We cannot sign you in at the moment. Try again in a little while."))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import models
+from django.db import OperationalError, connection, models
 from django.test import Client
 from django.test.utils import isolate_apps
 
@@ -67,6 +67,17 @@ def give_password(client: Client, username: str = "alice", **extra: Any) -> Any:
 
 def sent_pin() -> str:
     return locmem.outbox[-1].pin
+
+
+def deadlock() -> OperationalError:
+    """Return the error by which the database in use tells of a deadlock, or of what it has in its place."""
+    if connection.vendor == "mysql":
+        return OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction")
+    if connection.vendor == "sqlite":
+        return OperationalError("database is locked")
+    error = OperationalError("deadlock detected")
+    error.__cause__ = connection.Database.errors.DeadlockDetected()  # type: ignore[attr-defined]
+    return error
 
 
 @pytest.fixture

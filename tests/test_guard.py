@@ -12,7 +12,7 @@ from django.contrib.auth.tokens import default_token_generator
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
-from django.db import OperationalError, connection
+from django.db import connection
 from django.test import AsyncClient, Client, RequestFactory
 from django.utils import timezone
 from django.utils.encoding import force_bytes
@@ -26,7 +26,7 @@ from django_verigator.flows.gate import MARK
 from django_verigator.models import Challenge, VerigatorUser, new_epoch
 from django_verigator.testing import login_verified
 
-from .conftest import PASSWORD, give_password, sent_pin
+from .conftest import PASSWORD, deadlock, give_password, sent_pin
 
 OURS = "django_verigator.middleware.VerigatorMiddleware"
 PIN_PAGE = "/accounts/verify/"
@@ -471,7 +471,7 @@ def test_caught_login__sends_when_the_transaction_of_the_view_is_over(aalice, br
 @pytest.mark.parametrize("log_in", [log_in_at_the_plain_page, lambda client: client.get("/magic/alice/")])
 def test_caught_login__that_the_database_gives_up_twice_is_told_in_words(aalice, browser, monkeypatch, log_in):
     def give_up(self, *args, **kwargs):
-        raise OperationalError("deadlock")
+        raise deadlock()
 
     monkeypatch.setattr(Challenge, "save", give_up)
     response = log_in(browser)

@@ -151,6 +151,24 @@ def test_traceback_goes_to_the_log__of_the_site_s_phone_and_rule(alice, settings
     assert PHONE[1:] not in caplog.text
 
 
+@pytest.mark.fault("N09")
+def test_traceback_goes_to_the_log__of_the_site_s_ids(db, settings, on_commit, caplog):
+    settings.VERIGATOR = {**settings.VERIGATOR, "ID_IN_SERVICE": "tests.test_registration:look_up"}
+    with on_commit():
+        User.objects.create_user("bob", phone_number=PHONE)
+    assert "id_failed" in caplog.text
+    assert "in look_up\n" in caplog.text
+    assert PHONE[1:] not in caplog.text
+
+
+@pytest.mark.fault("N08")
+def test_link_that_the_database_refuses__is_logged_with_its_reason(db, monkeypatch, caplog):
+    monkeypatch.setattr(VerigatorUser._meta, "db_table", "not_migrated")
+    User.objects.create_user("bob", phone_number=PHONE)
+    reason = {"sqlite": "no such table: not_migrated", "postgresql": " 42P01 at ", "mysql": " 1146 at "}
+    assert reason[connection.vendor] in caplog.text
+
+
 def test_R23_link_that_cannot_be_written__does_not_break_the_save(db, monkeypatch, caplog):
     def fail(*args, **kwargs):
         raise RuntimeError("no")

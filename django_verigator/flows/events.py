@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import traceback
+from types import TracebackType
 from typing import Any
 
+from django.db import DatabaseError
 from django.db.models import Model
 from django.dispatch import Signal
 
@@ -29,23 +32,46 @@ def record(event: str, user: Any, *, signal: Signal | None = None, level: int = 
         # Of request.user, which is lazy, type() would be the wrapper.
         for receiver, result in signal.send_robust(sender=user.__class__, user=user, **details):
             if isinstance(result, Exception):
+                # Its traceback is in the log already, by Django.
                 logger.error("receiver_failed event=%s receiver=%r error=%s", event, receiver, describe(result))
 
 
 def describe(error: BaseException) -> str:
-    """Return type and place of an exception that is not ours; its message might carry a number or a password."""
+    """Return type and place of an exception that is not ours; its message might carry a number or a password.
+
+    Of a database's error its code as well, or what SQLite says, which names tables and columns and no values.
+    """
     place = ""
     if error.__traceback__ is not None:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f" at {frame.filename}:{frame.lineno}"
-    return f"{type(error).__name__}{place}"
+    return f"{type(error).__name__}{_database_says(error)}{place}"
+
+
+def _database_says(error: BaseException) -> str:
+    if not isinstance(error, DatabaseError):
+        return ""
+    if isinstance(error.__cause__, sqlite3.Error):
+        return f" ({error})"
+    number = error.args[0] if error.args else None
+    return f" {sqlstate(error) or (number if isinstance(number, int) else '')}".rstrip()
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return PostgreSQL's five letters for a Django error, as psycopg or psycopg2 keeps them."""
+    cause = error.__cause__
+    return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
 
 
 def site_failed(event: str, user: Any, error: BaseException) -> None:
     """Log what a function of the site has raised, with the traceback but without the message: see ``describe``."""
+    logger.error("%s user=%s error=%s", event, user.pk, describe(error), exc_info=traceback_alone(error))
+
+
+def traceback_alone(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Return an exception as ``exc_info`` that tells where it was raised, and not what it says."""
     shown = RuntimeError(f"{type(error).__name__}, its message left out")
-    traceback_alone = (RuntimeError, shown, error.__traceback__)
-    logger.error("%s user=%s error=%s", event, user.pk, describe(error), exc_info=traceback_alone)
+    return RuntimeError, shown, error.__traceback__
 
 
 def _extra(plain: dict[str, Any]) -> dict[str, Any]:

@@ -61,8 +61,9 @@ def _send(user: Any, notice: Notice, context: dict[str, Any]) -> None:
             text = render_to_string(f"django_verigator/email/{notice.value}.txt", {"site": _site_name(), **context})
         subject, _, body = text.strip().partition("\n")
         _mail(user, subject.strip(), body.strip())
-    except Exception as error:  # noqa: BLE001 - the mail server's failure is not the user's
-        logger.error("notice_failed user=%s notice=%s error=%s", user.pk, notice.value, events.describe(error))
+    except Exception as error:  # the mail server's failure is not the user's
+        told = (user.pk, notice.value, events.describe(error))
+        logger.error("notice_failed user=%s notice=%s error=%s", *told, exc_info=events.traceback_alone(error))
 
 
 def _address(user: Any) -> str:

@@ -279,7 +279,7 @@ def on_user_saved(user: Any) -> None:
                 # Proofs and trusted browsers are not to come back when the user is activated again.
                 VerigatorUser.objects.filter(pk=link.pk).update(epoch=new_epoch())
     except Exception as error:  # noqa: BLE001 - a save never fails because of us; sync finds what is missing
-        logger.error("link_failed user=%s error=%s", user.pk, events.describe(error))
+        events.site_failed("link_failed", user, error)
         return
     if link is not None and link.state == State.PENDING and link.attempts == 0:
         is_new = link.created_at >= began
@@ -329,7 +329,7 @@ def _attempt(link_pk: int, *, timeout: float | None = None, force: bool = True) 
         try:
             register(link, timeout=timeout, force=force)
         except Exception as error:  # noqa: BLE001 - after commit nobody is left to handle it; a setting may be wrong
-            logger.error("registration_failed user=%s error=%s", link.user_id, events.describe(error))
+            events.site_failed("registration_failed", link.user, error)
 
 
 def record_backend() -> BaseBackend | None:
@@ -343,7 +343,7 @@ def new_id_in_service(user: Any) -> str:
     try:
         name = str(conf.resolve(readable)(user) if readable else user.get_username())
     except Exception as error:  # noqa: BLE001 - the site's code may raise anything, and a login must go on
-        logger.error("id_failed user=%s error=%s", user.pk, events.describe(error))
+        events.site_failed("id_failed", user, error)
         name = "user"
     return f"{_NOT_IN_AN_ID.sub('', name.lower())[:40]}-{secrets.token_hex(8)}"
 

@@ -14,7 +14,7 @@ from django.db import IntegrityError, OperationalError, connections, router, tra
 from django.utils import timezone
 
 from ..models import SyncRun
-from . import registration
+from . import events, registration
 
 T = TypeVar("T")
 
@@ -146,7 +146,7 @@ def patiently(write: Callable[[], T]) -> T:
         try:
             return write()
         except OperationalError as error:
-            logger.warning("sync_write_failed error=%s", type(error).__name__)
+            logger.warning("sync_write_failed error=%s", events.describe(error))
             connection = connections[router.db_for_write(SyncRun)]
             if connection.in_atomic_block:
                 raise

@@ -66,13 +66,15 @@ def _events() -> dict[str, set[str]]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
                 continue
             first = node.args[0]
-            if not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
+            if not (isinstance(first, ast.Constant) and isinstance(first.value, str) and first.value[:1] != "%"):
                 continue
             if node.func.attr == "record":
                 levels = [
                     k.value.attr for k in node.keywords if k.arg == "level" and isinstance(k.value, ast.Attribute)
                 ]
                 found[first.value].add(levels[0] if levels else "INFO")
+            elif node.func.attr == "site_failed":
+                found[first.value].add("ERROR")
             elif ast.unparse(node.func.value) == "logger" and hasattr(logging, node.func.attr.upper()):
                 found[first.value.split()[0]].add(node.func.attr.upper())
     return found

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections, transaction
 
 from django_verigator.backends import locmem
-from django_verigator.models import Challenge, Counter
+from django_verigator.flows import deadlocks
+from django_verigator.models import Challenge, Counter, VerigatorUser
 
-from ..conftest import WRONG_PIN, give_password, sent_pin
+from ..conftest import WRONG_PIN, deadlock, give_password, sent_pin
 
 PIN_PAGE, RESEND = "/accounts/verify/", "/accounts/verify/resend/"
 pytestmark = pytest.mark.usefixtures("alice")
@@ -35,7 +37,7 @@ class Deadlocks:
     def __call__(self, execute: Any, sql: str, *args: Any) -> Any:
         if self.refused < self.times and self.matches(sql):
             self.refused += 1
-            raise OperationalError("deadlock detected")
+            raise deadlock()
         return execute(sql, *args)
 
 
@@ -110,3 +112,103 @@ def test_C13_counters_that_were_pruned_under_a_login__count_again(browser):
     for _ in range(5):
         browser.post(PIN_PAGE, {"pin": WRONG_PIN})
     assert {row.count for row in Counter.objects.filter(scope__startswith="tries/user")} == {5}
+
+
+# --- what is none -----------------------------------------------------------------------------------------------------
+
+
+class DriverError(Exception):
+    """As drivers of PostgreSQL raise it."""
+
+    def __init__(self, sqlstate: str | None) -> None:
+        super().__init__(f"state {sqlstate}")
+        self.sqlstate = sqlstate
+
+
+def told_by(driver_error: Exception) -> OperationalError:
+    error = OperationalError(*driver_error.args)
+    error.__cause__ = driver_error
+    return error
+
+
+OTHERS = [
+    OperationalError("no such table: django_verigator_counter"),
+    OperationalError("disk I/O error"),
+    OperationalError(1021, "Disk full (/tmp)"),
+    OperationalError(2006, "Server has gone away"),
+    OperationalError(4151, "Access denied, this account is locked"),
+    told_by(DriverError("53100")),  # disk full
+    told_by(DriverError(None)),  # no connection
+]
+
+
+@pytest.mark.fault("N08")
+@pytest.mark.parametrize("error", OTHERS, ids=str)
+def test_error_of_the_database_that_is_no_deadlock__is_an_error_and_says_which(browser, caplog, error):
+    refused = []
+
+    def fail(execute: Any, sql: str, *args: Any) -> Any:
+        if counts(sql):
+            refused.append(sql)
+            raise error
+        return execute(sql, *args)
+
+    browser.raise_request_exception = False
+    with connection.execute_wrapper(fail):
+        response = give_password(browser)
+    assert response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert len(refused) == 1, "not done again"
+    assert str(error) in caplog.text
+    assert SESSION_KEY not in browser.session
+
+
+@pytest.mark.fault("N08")
+def test_table_that_is_not_there__is_an_error_and_says_which(browser, monkeypatch, caplog):
+    monkeypatch.setattr(Counter._meta, "db_table", "not_migrated")
+    browser.raise_request_exception = False
+    assert give_password(browser).status_code == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert "not_migrated" in caplog.text
+
+
+PASSING = [
+    OperationalError("database is locked"),
+    OperationalError("database table is locked: django_verigator_counter"),
+    OperationalError(1205, "Lock wait timeout exceeded; try restarting transaction"),
+    OperationalError(1213, "Deadlock found when trying to get lock; try restarting transaction"),
+    told_by(DriverError("40001")),  # serialization failure
+    told_by(DriverError("40P01")),  # deadlock
+    told_by(DriverError("55P03")),  # lock time-out
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=str)
+def test_deadlocks_and_the_like__are_known_by_their_number(error):
+    assert deadlocks.is_passing(error)
+
+
+WAIT_BRIEFLY = {
+    "postgresql": "SET lock_timeout = 200",
+    "mysql": "SET innodb_lock_wait_timeout = 1",
+    "sqlite": "PRAGMA busy_timeout = 200",
+}
+
+
+def test_row_that_another_transaction_keeps_locked__is_one_of_them():
+    seen: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(WAIT_BRIEFLY[connection.vendor])
+            VerigatorUser.objects.update(attempts=2)
+        except OperationalError as error:
+            seen.append(error)
+        finally:
+            connections.close_all()
+
+    with transaction.atomic():
+        VerigatorUser.objects.update(attempts=1)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    assert [deadlocks.is_passing(error) for error in seen] == [True]

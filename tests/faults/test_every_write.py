@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import connection
 from django.test import Client
 
 from django_verigator.backends import locmem
@@ -16,7 +16,7 @@ from django_verigator.flows.support import issue_code
 from django_verigator.models import Challenge, Counter, RemoteDeletion
 from tests.site.models import User
 
-from ..conftest import PASSWORD, WRONG_PIN
+from ..conftest import PASSWORD, WRONG_PIN, deadlock
 
 Step = tuple[str, dict[str, str]]
 """A path and what is posted there; "PIN" is the newest one, "CODE" a recovery code."""
@@ -64,7 +64,7 @@ class Refusing:
             self.writes.append(sql)
             mine = self.writes[self.number :]
             if sql in mine[:1] and mine.count(sql) <= self.times:
-                raise OperationalError("deadlock detected")
+                raise deadlock()
         return execute(sql, *args)
 
 
