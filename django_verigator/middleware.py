@@ -21,7 +21,7 @@ from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_variables
 
 from . import conf
-from .flows import login
+from .flows import login, patience
 from .flows.deadlocks import GaveUpError
 from .flows.gate import Gate
 
@@ -51,11 +51,13 @@ class VerigatorMiddleware:
         self._enter(request)
         if self.is_async:
             return self._acall(request)
-        response: HttpResponseBase = self.get_response(request)
+        with patience.one_request():
+            response: HttpResponseBase = self.get_response(request)
         return self._leave(request, response) if _has_work(request) else response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        response: HttpResponseBase = await self.get_response(request)
+        with patience.one_request():
+            response: HttpResponseBase = await self.get_response(request)
         return await sync_to_async(self._leave)(request, response) if _has_work(request) else response
 
     def _enter(self, request: HttpRequest) -> None:

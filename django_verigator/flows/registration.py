@@ -7,15 +7,16 @@ import random
 import re
 import secrets
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_backends, get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.db import IntegrityError, router, transaction
 from django.db.models import CharField, Exists, F, Func, OuterRef, Q, QuerySet
+from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
@@ -23,7 +24,7 @@ from .. import conf, phone, signals
 from ..backends import BaseBackend, asking, backends
 from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
 from ..models import RemoteDeletion, VerigatorUser, new_epoch
-from . import events, limits
+from . import events, limits, patience
 from .deadlocks import once_more
 from .digests import digest
 from .refusals import Refused
@@ -31,7 +32,6 @@ from .refusals import Refused
 logger = logging.getLogger("django_verigator")
 
 State = VerigatorUser.State
-IN_PROCESS_SECONDS = 2.0
 LEASE_SECONDS = 60
 _REFUSED_NUMBER = 422
 PHONE_UNKNOWN = "phone_unknown"
@@ -270,9 +270,10 @@ def on_user_saved(user: Any) -> None:
 
     Nothing that happens here can make saving the user fail: the link is written in a savepoint, every error logged.
     """
-    using = router.db_for_write(VerigatorUser)
+    patience.renew()
     began = timezone.now()
     try:
+        using = router.db_for_write(VerigatorUser)
         with transaction.atomic(using=using):
             link = ensure_link(user)
             if link is not None and not _may_log_in(user):
@@ -282,8 +283,20 @@ def on_user_saved(user: Any) -> None:
         events.site_failed("link_failed", user, error)
         return
     if link is not None and link.state == State.PENDING and link.attempts == 0:
-        is_new = link.created_at >= began
-        transaction.on_commit(partial(dispatch if is_new else _dispatch_another, link.pk), using=using, robust=True)
+        _dispatch_after_commit(link, using, is_new=link.created_at >= began)
+
+
+def _dispatch_after_commit(link: VerigatorUser, using: str, *, is_new: bool) -> None:
+    # Not a partial: Django 5.2 asks a hook that raises for its __qualname__.
+    def after_commit() -> None:
+        try:
+            dispatch(link) if is_new else _dispatch_another(link)
+        except Exception as error:  # noqa: BLE001 - the site's code and its queue; the user is saved, sync does the rest
+            events.site_failed("dispatch_failed", link.user, error)
+
+    # With autocommit off nobody can tell when the site commits.
+    with suppress(TransactionManagementError):
+        transaction.on_commit(after_commit, using=using, robust=True)
 
 
 def _may_log_in(user: Any) -> bool:
@@ -297,24 +310,30 @@ def _may_log_in(user: Any) -> bool:
 # --- registering ------------------------------------------------------------------------------------------------------
 
 
-def dispatch(link_pk: int) -> None:
-    """Hand a link's registration to VERIGATOR["DISPATCHER"]."""
-    conf.resolve(conf.current().DISPATCHER)(link_pk)
+def dispatch(link: VerigatorUser) -> None:
+    """Hand a link's registration to VERIGATOR["DISPATCHER"], while whoever saves users may still be held up."""
+    mine = patience.current()
+    if mine.is_over:
+        if not mine.is_told:
+            mine.is_told = True
+            events.record("left_to_sync", link.user, level=logging.WARNING)
+        return
+    with mine.spent():
+        conf.resolve(conf.current().DISPATCHER)(link.pk)
 
 
-def _dispatch_another(link_pk: int) -> None:
+def _dispatch_another(link: VerigatorUser) -> None:
     """Dispatch one whose number the site has changed, within limits: a profile page may let users do so at will."""
-    caps = limits.site_number_caps(link_pk)
-    try:
+    caps = limits.site_number_caps(link.pk)
+    with suppress(Refused):  # sync registers it, or the login
         limits.reserve(lambda: limits.take(caps))
-    except Refused:
-        return  # sync registers it, or the login
-    dispatch(link_pk)
+        dispatch(link)
 
 
 def run_now(link_pk: int) -> None:
-    """The default dispatcher: one attempt in this process, within IN_PROCESS_SECONDS; the rest is left to sync."""
-    _attempt(link_pk, timeout=IN_PROCESS_SECONDS)
+    """The default dispatcher: one attempt in this process, within what is left of IN_PROCESS_SECONDS for all users of
+    a request; the rest is left to sync."""
+    _attempt(link_pk, timeout=patience.current().left)
 
 
 def run_in_worker(link_pk: int) -> None:

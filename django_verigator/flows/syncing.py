@@ -22,6 +22,7 @@ from ..backends import BaseBackend, RemoteUser, asking
 from ..exceptions import ResourceAlreadyExistsError, VerigatorError
 from ..models import PhoneChange, RemoteDeletion, SyncRun, VerigatorUser
 from . import limits, proposals, registration, runs
+from .patience import IN_PROCESS_SECONDS
 from .pool import NotCalledError, Pool, Stage
 from .registration import Outcome, State
 from .runs import Progress, Run, patiently
@@ -152,7 +153,7 @@ def sync_users(users: Sequence[Any], *, seconds: float) -> tuple[Report, Sequenc
         left = deadline - time.monotonic()
         if left <= 0:
             return report, users[done:]
-        link, outcome = sync_user(user, timeout=min(left, registration.IN_PROCESS_SECONDS))
+        link, outcome = sync_user(user, timeout=min(left, IN_PROCESS_SECONDS))
         report.add(link, outcome) if link else report.counts.update([outcome])
     return report, []
 
