@@ -109,6 +109,12 @@ class NoSuchResourceError(VerigatorError):
     reason = "not_found"
 
 
+class NoSuchServiceError(VerigatorError):
+    """404 of everything, since the provider has no service under the ``service_id`` of the settings."""
+
+    reason = "no_such_service"
+
+
 class ResourceAlreadyExistsError(VerigatorError):
     """409: the service or ``id_in_service`` is taken."""
 

@@ -39,6 +39,7 @@ from ..exceptions import (
     ConnectionFailedError,
     InternalError,
     InvalidResponseError,
+    NoSuchServiceError,
     ProviderBusyError,
     RequestTimeoutError,
     ResourceForbiddenError,
@@ -65,7 +66,9 @@ _DOWN = (
     InternalError,
     InvalidResponseError,
     RequestTimeoutError,
-    # Nothing works with credentials that were revoked either, and somebody should hear of it, once.
+    # Nothing works with credentials that were revoked either, or with a wrong service, and somebody should hear of it,
+    # once.
+    NoSuchServiceError,
     ResourceForbiddenError,
     WrongCredentialsError,
 )
@@ -105,7 +108,7 @@ def _says_down(error: VerigatorError, in_a_hurry: bool) -> bool:
 
 def _may_be_caused(error: VerigatorError) -> bool:
     """Whether one user's number or record can make a provider that works answer so, or not answer."""
-    return error.sent and not isinstance(error, WrongCredentialsError)
+    return error.sent and not isinstance(error, (NoSuchServiceError, WrongCredentialsError))
 
 
 class Circuit:

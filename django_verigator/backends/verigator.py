@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage
 
 from ..client import Api, is_loopback
-from ..exceptions import NoSuchResourceError
+from ..exceptions import NoSuchResourceError, NoSuchServiceError
 from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
 from .options import private_endpoints, too_patient
 
+_T = TypeVar("_T")
 ENDPOINT = "https://api.verigator.com"
+_SERVICE_SECONDS = 60
+"""For so long a service that was there is taken to be there: many lost records are not asked twice for each."""
 
 
 class VerigatorBackend(BaseBackend):
@@ -63,12 +68,13 @@ class VerigatorBackend(BaseBackend):
         )
         self.total_timeout = total_timeout
         self.service_id = service_id
+        self._service_seen = float("-inf")
         # What answers on this machine is the sandbox.
         self.is_stand_in = is_loopback(urlsplit(self.api.endpoint).hostname or "")
 
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
-        with self.api.within(timeout):
-            used = self.api.auth.initiate(self.service_id, recipient.user_id, method)
+        auth = self.api.auth
+        used = self._ask_about_record(lambda: auth.initiate(self.service_id, recipient.user_id, method), timeout)
         return Started(str(used), used.auth_id or "")
 
     def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
@@ -79,27 +85,61 @@ class VerigatorBackend(BaseBackend):
         )
 
     def register(self, phone_number: str, id_in_service: str, *, timeout: float | None = None) -> str:
-        with self.api.within(timeout):
-            return self.api.users.create(self.service_id, phone_number, id_in_service).id
+        users = self.api.users
+        return self._ask_service(lambda: users.create(self.service_id, phone_number, id_in_service), timeout).id
 
     def unregister(self, user_id: str, *, timeout: float | None = None) -> None:
-        with self.api.within(timeout), contextlib.suppress(NoSuchResourceError):
-            self.api.users.delete(self.service_id, user_id)
+        with contextlib.suppress(NoSuchResourceError):
+            self._ask_about_record(lambda: self.api.users.delete(self.service_id, user_id), timeout)
 
     def exists(self, user_id: str, *, timeout: float | None = None) -> bool:
         try:
-            with self.api.within(timeout):
-                self.api.users.get(self.service_id, user_id)
+            self._ask_about_record(lambda: self.api.users.get(self.service_id, user_id), timeout)
         except NoSuchResourceError:
             return False
         return True
 
     def users(self) -> Iterator[RemoteUser]:
-        for user in self.api.users.iter_all(self.service_id):
-            yield RemoteUser(user.id, user.username)
+        try:
+            for user in self.api.users.iter_all(self.service_id):
+                yield RemoteUser(user.id, user.username)
+            return
+        except NoSuchResourceError as error:
+            missing = error
+        raise _no_such_service(missing)
+
+    def _ask_about_record(self, ask: Callable[[], _T], timeout: float | None) -> _T:
+        # A wrong service answers as a lost record does; nobody's UserID is to be forgotten because of it.
+        ends = time.monotonic() + min(self.total_timeout, timeout or self.total_timeout)
+        try:
+            with self.api.within(timeout):
+                return ask()
+        except NoSuchResourceError as error:
+            missing = error
+        if time.monotonic() > self._service_seen + _SERVICE_SECONDS:
+            self._ask_service(lambda: self.api.services.get(self.service_id), max(ends - time.monotonic(), 0.01))
+            self._service_seen = time.monotonic()
+        raise missing
+
+    def _ask_service(self, ask: Callable[[], _T], timeout: float | None) -> _T:
+        try:
+            with self.api.within(timeout):
+                return ask()
+        except NoSuchResourceError as error:
+            missing = error
+        raise _no_such_service(missing)
 
     def close(self) -> None:
         self.api.close()
 
     def system_checks(self) -> list[CheckMessage]:
         return [*too_patient(self), *private_endpoints(self, [self.api.endpoint])]
+
+
+def _no_such_service(missing: NoSuchResourceError) -> NoSuchServiceError:
+    return NoSuchServiceError(
+        'the provider has no such service: mend OPTIONS["service_id"]',
+        status=missing.status,
+        method=missing.method,
+        path=missing.path,
+    )

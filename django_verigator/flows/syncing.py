@@ -47,6 +47,7 @@ class Report:
         failures: username and last error of the first users who are not registered although a phone is there.
         errors: how many such users, by their last error.
         deleted, deletions_left: records at the provider that had to go.
+        deletions_parked: the same where no entry of BACKENDS keeps records, so that nobody can be asked.
         unknown: records at the provider that no link here knows.
         unknown_deleted: how many of them ``delete_unknown`` has noted for deletion.
         handed_over: links given to a task queue.
@@ -62,6 +63,7 @@ class Report:
     errors: Counter[str] = field(default_factory=Counter)
     deleted: int = 0
     deletions_left: int = 0
+    deletions_parked: int = 0
     unknown: int = 0
     unknown_deleted: int = 0
     handed_over: int = 0
@@ -106,6 +108,7 @@ class Report:
             "failed": self.failed,
             "deleted": self.deleted,
             "deletions_left": self.deletions_left,
+            "deletions_parked": self.deletions_parked,
             "unknown": self.unknown,
             "unknown_deleted": self.unknown_deleted,
             "handed_over": self.handed_over,
@@ -284,6 +287,7 @@ class Plan:
     waiting: int
     lost: int
     deletions: int
+    deletions_parked: int
     unknown: int
     error: str = ""
 
@@ -309,7 +313,8 @@ def plan() -> Plan:
         not_taken_over=_count_not_taken_over(),
         waiting=waiting().count(),
         lost=0 if error or backend is None else lost,
-        deletions=RemoteDeletion.objects.count(),
+        deletions=RemoteDeletion.objects.count() if backend else 0,
+        deletions_parked=0 if backend else RemoteDeletion.objects.count(),
         unknown=unknown,
         error=error,
     )
@@ -524,12 +529,15 @@ class _Sync:
         return True
 
     def delete(self) -> None:
+        if self._backend is None:
+            self._report.deletions_parked = RemoteDeletion.objects.count()
+            return
         rows = RemoteDeletion.objects.filter(verigator_id__gt="")
         if self._due_only:
             rows = rows.filter(registration.is_due(timezone.now()))
         registration.keep_records_in_force()
         left, before = rows.count(), self._report.deleted
-        if self._backend is not None and not self._is_over:
+        if not self._is_over:
             self._run.phase(Phase.DELETE, left)
             self._stage(_Deleting(self._backend, self._report, rows))
         left -= self._report.deleted - before

@@ -42,7 +42,8 @@ class Command(BaseCommand):
         self.stdout.write(f"with a number that cannot be used, asked for another one at login: {unusable}")
         stopped = VerigatorUser.objects.filter(consecutive_failures__gte=conf.consecutive_failures()).count()
         self.stdout.write(f"stopped after too many wrong PINs: {stopped}")
-        self.stdout.write(f"to be deleted at the provider: {RemoteDeletion.objects.count()}")
+        where = "the provider" if registration.record_backend() else "a provider that BACKENDS does not list"
+        self.stdout.write(f"to be deleted at {where}: {RemoteDeletion.objects.count()}")
 
     def _show_user(self, username: str) -> None:
         user = find_user(username)

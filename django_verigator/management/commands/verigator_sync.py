@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from django_verigator import conf
-from django_verigator.exceptions import WrongCredentialsError
+from django_verigator.exceptions import NoSuchServiceError, WrongCredentialsError
 from django_verigator.flows import syncing
 from django_verigator.flows.registration import without_usable_number
 from django_verigator.flows.runs import AlreadyRunningError, Progress
@@ -24,7 +24,11 @@ WIDTH = 30
 PLAIN_SECONDS = 10.0
 """How often a line says how far the run is where there is no terminal."""
 TERMINAL_SECONDS = 0.2
-MEND_CREDENTIALS = 'the provider refuses the credentials: mend "username" and "password" in BACKENDS.'
+TO_MEND = {
+    WrongCredentialsError.reason: 'the provider refuses the credentials: mend "username" and "password" in BACKENDS.',
+    NoSuchServiceError.reason: 'the provider has no such service: mend "service_id" in BACKENDS.',
+}
+LIST_IT = "for that, list the entry of BACKENDS whose provider keeps user records, as the last one"
 SOMETHING_LEFT = 1
 ALREADY_RUNNING = 3
 UNUSABLE_NUMBERS = 4
@@ -95,8 +99,10 @@ class Command(SayingCommand):
             self._already_running(error)
         self._show(report, time.monotonic() - began)
         if not report.is_complete:
-            refused = WrongCredentialsError.reason in (report.error, report.down, *report.errors)
-            advice = MEND_CREDENTIALS if refused else "run this again."
+            advice = next(
+                (TO_MEND[error] for error in (report.error, report.down, *report.errors) if error in TO_MEND),
+                "run this again.",
+            )
             raise CommandError(f"Something is left to do; {advice}", returncode=SOMETHING_LEFT)
         unusable = 0 if due else without_usable_number().count()
         if unusable:
@@ -154,6 +160,8 @@ class Command(SayingCommand):
             self.say(f"deleted at the provider: {report.deleted}")
         if report.deletions_left:
             self.say(f"still to be deleted at the provider: {report.deletions_left}")
+        if report.deletions_parked:
+            self.say(f"to be deleted at a provider that is not listed: {report.deletions_parked} ({LIST_IT})")
         if report.unknown:
             self.say(f"known to the provider, unknown here: {report.unknown}")
         if report.unknown_deleted:
@@ -197,17 +205,19 @@ class Command(SayingCommand):
             "waiting to be registered": plan.waiting,
             "lost by the provider": plan.lost,
             "to be deleted at the provider": plan.deletions,
+            f"to be deleted at a provider that is not listed ({LIST_IT})": plan.deletions_parked,
             "known to the provider, unknown here": plan.unknown,
         }
         if self._as_json:
             plain = {"missing_links": plan.missing_links, "not_taken_over": plan.not_taken_over}
             plain |= {"waiting": plan.waiting, "lost": plan.lost, "deletions": plan.deletions, "unknown": plan.unknown}
+            plain |= {"deletions_parked": plan.deletions_parked}
             self.stdout.write(json.dumps({"dry_run": plain, "list_error": plan.error}))
         else:
             for name, count in counts.items():
                 self.stdout.write(f"{name}: {count}")
         if plan.error:
-            advice = f"; {MEND_CREDENTIALS}" if plan.error == WrongCredentialsError.reason else ""
+            advice = f"; {TO_MEND[plan.error]}" if plan.error in TO_MEND else ""
             raise CommandError(
                 f"The provider's list could not be read: {plan.error}{advice}", returncode=SOMETHING_LEFT
             )
