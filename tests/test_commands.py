@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from django_verigator.client import Api
-from django_verigator.flows import registration
+from django_verigator.flows import events, registration, support
 from django_verigator.models import VerigatorUser
 from django_verigator.sandbox import Sandbox
 from tests.site.models import User
@@ -223,3 +224,93 @@ def test_command_at_verbosity_0__prints_nothing_when_all_went_well(carol, tmp_pa
     assert capsys.readouterr() == ("", "")
     call_command(*arguments)
     assert capsys.readouterr().out
+
+
+# --- names that somebody else chose -----------------------------------------------------------------------------------
+
+EVIL = "\x1b]0;root\x07\nbob\u202e\x9b2J"
+SHOWN = r"\x1b]0;root\x07\nbob\u202e\x9b2J"
+ODD_NAMES = [
+    pytest.param(EVIL, SHOWN, id="escapes"),
+    pytest.param(PHONE, "••• 67", id="number"),
+    pytest.param("372 5550 0067", "••• 67", id="number-with-blanks"),
+    pytest.param("Jürgen", "Jürgen", id="plain"),
+]
+
+
+def assert_nothing_acts(text):
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert PHONE not in text
+    assert "372 5550 0067" not in text
+    assert "\nbob" not in text
+
+
+@pytest.mark.fault("T13")
+@pytest.mark.parametrize(("username", "shown"), ODD_NAMES)
+@pytest.mark.parametrize("command", ["sync", "sync --json", "status", "reset", "unlock", "missing", "export"])
+def test_command__prints_a_name_on_one_line_and_no_number(service, sandbox, db, capsys, command, username, shown):
+    user = User(username=username, phone_number=PHONE)
+    User.objects.bulk_create([user])
+    sandbox.add_fault("status", status=500, operation="users.create", times=1)
+    with pytest.raises(CommandError):
+        call_command("verigator_sync", "--json" if "json" in command else "-v1")
+    said = capsys.readouterr()
+    if command == "sync":
+        printed = said.err
+    elif command == "sync --json":
+        printed = json.loads(said.out)["failures"][0]["username"]
+    elif command == "missing":
+        User.objects.all().delete()
+        with pytest.raises(CommandError) as caught:
+            call_command("verigator_status", username)
+        printed = str(caught.value)
+    elif command == "export":
+        call_command("verigator_export", username)
+        printed = capsys.readouterr().out
+        assert json.loads(printed)["user"]["username"] == username
+        assert all(line.isprintable() for line in printed.split("\n"))
+        return
+    elif command == "status":
+        call_command("verigator_status", username)
+        printed = capsys.readouterr().out
+    else:
+        call_command("verigator_reset", username, "--unlock" if command == "unlock" else "--noinput")
+        printed = capsys.readouterr().out
+    assert_nothing_acts(printed)
+    assert shown in printed
+    assert (f"(id {user.pk})" in printed) == (shown != username and command != "missing")
+
+
+@pytest.mark.fault("T13")
+def test_verigator_import__shows_no_number_of_a_file_without_a_first_line(db, tmp_path):
+    file = tmp_path / "users.csv"
+    file.write_text(f"username,phone,{PHONE},\x1b[31mred\n")
+    with pytest.raises(CommandError, match="names columns that are none of") as caught:
+        call_command("verigator_import", str(file))
+    assert_nothing_acts(str(caught.value))
+
+
+@pytest.mark.fault("T13")
+@pytest.mark.parametrize(
+    ("by", "logged"),
+    [
+        ("staff", "by=staff"),
+        ("two words", "by='two words'"),
+        ("x user=1", "by='x user=1'"),
+        ("x\nreset user=1 by=root", r"by='x\\nreset user=1 by=root'"),
+        (EVIL, rf"by={SHOWN}"),
+        (PHONE, "by='••• 67'"),
+    ],
+)
+def test_log__holds_who_did_it_as_one_value(carol, caplog, by, logged):
+    support.unlock(carol, by=by)
+    (line,) = caplog.messages
+    assert line == f"unlocked user={carol.pk} {logged}"
+
+
+@pytest.mark.fault("T13")
+def test_log__holds_a_primary_key_that_is_a_name_as_one_value_and_no_number(carol, caplog):
+    for pk in (PHONE, EVIL):
+        carol.pk = pk
+        events.record("exported", carol, level=logging.WARNING)
+    assert caplog.messages == ["exported user='••• 67'", f"exported user={SHOWN}"]

@@ -12,6 +12,8 @@ from django.db import DatabaseError
 from django.db.models import Model
 from django.dispatch import Signal
 
+from .. import shown
+
 logger = logging.getLogger("django_verigator")
 
 
@@ -26,8 +28,9 @@ def record(event: str, user: Any, *, signal: Signal | None = None, level: int = 
         for key, value in details.items()
         if isinstance(value, (str, int, Model, type(None)))
     }
-    text = " ".join(f"{key}={value}" for key, value in {"user": user.pk, **plain}.items())
-    logger.log(level, "%s %s", event, text, extra={"event": event, "user_pk": user.pk, **_extra(plain)})
+    user_pk = shown.key(user)
+    text = " ".join(f"{key}={shown.field(value)}" for key, value in {"user": user_pk, **plain}.items())
+    logger.log(level, "%s %s", event, text, extra={"event": event, "user_pk": user_pk, **_extra(plain)})
     if signal is not None:
         # Of request.user, which is lazy, type() would be the wrapper.
         for receiver, result in signal.send_robust(sender=user.__class__, user=user, **details):
@@ -65,7 +68,7 @@ def sqlstate(error: BaseException) -> str | None:
 
 def site_failed(event: str, user: Any, error: BaseException) -> None:
     """Log what a function of the site has raised, with the traceback but without the message: see ``describe``."""
-    logger.error("%s user=%s error=%s", event, user.pk, describe(error), exc_info=traceback_alone(error))
+    logger.error("%s user=%s error=%s", event, shown.key(user), describe(error), exc_info=traceback_alone(error))
 
 
 def traceback_alone(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:

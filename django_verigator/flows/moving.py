@@ -7,7 +7,6 @@ links by conditional UPDATEs, new ones under the unique columns.
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from django.db import IntegrityError, router, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from .. import phone
+from .. import phone, shown
 from ..models import PhoneChange, RemoteDeletion, VerigatorUser
 from . import limits, registration
 from .refusals import Refused
@@ -30,7 +29,6 @@ logger = logging.getLogger("django_verigator")
 
 BATCH = 500
 _ID_LENGTH = 64
-_LIKE_A_NUMBER = re.compile(r"[\d +().\-/\u00a0]{7,}\Z")
 
 
 class Verdict(Enum):
@@ -86,10 +84,8 @@ class Row:
 
     @property
     def shown_name(self) -> str:
-        """The username as a report may show it: no control characters, and no number (columns may be mixed up)."""
-        if _LIKE_A_NUMBER.match(self.username):
-            return phone.mask(self.username)
-        return self.username if self.username.isprintable() else ascii(self.username)[1:-1]
+        """The username as a report may show it: columns may be mixed up, and it be a number."""
+        return shown.name(self.username)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
-from .. import conf
+from .. import conf, shown
 from ..models import VerigatorUser
 from . import events
 
@@ -62,7 +62,7 @@ def _send(user: Any, notice: Notice, context: dict[str, Any]) -> None:
         subject, _, body = text.strip().partition("\n")
         _mail(user, subject.strip(), body.strip())
     except Exception as error:  # the mail server's failure is not the user's
-        told = (user.pk, notice.value, events.describe(error))
+        told = (shown.key(user), notice.value, events.describe(error))
         logger.error("notice_failed user=%s notice=%s error=%s", *told, exc_info=events.traceback_alone(error))
 
 

@@ -12,7 +12,7 @@ from django.core.cache import cache
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
-from .. import conf
+from .. import conf, shown
 from ..models import VerigatorUser
 from . import events, registration
 from .digests import digest
@@ -88,7 +88,7 @@ def _is_required(user: Any, link: VerigatorUser | None) -> bool:
         events.site_failed("required_failed", user, error)
         return True
     if not isinstance(answer, bool):  # a rule that forgets its return must not mean "nobody"
-        logger.error("required_failed user=%s error=%s", user.pk, "neither True nor False")
+        logger.error("required_failed user=%s error=%s", shown.key(user), "neither True nor False")
         return True
     return answer
 

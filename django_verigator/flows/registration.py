@@ -20,7 +20,7 @@ from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from .. import conf, phone, signals
+from .. import conf, phone, shown, signals
 from ..backends import BaseBackend, asking, backends
 from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
 from ..models import RemoteDeletion, VerigatorUser, new_epoch
@@ -625,7 +625,7 @@ def keep_records_in_force() -> None:
 def deleted_remote(rows: Collection[RemoteDeletion]) -> None:
     """Note that the provider has these records no more."""
     for row in rows:
-        logger.info("record_deleted verigator_id=%s", row.verigator_id)
+        logger.info("record_deleted verigator_id=%s", shown.field(row.verigator_id))
     RemoteDeletion.objects.filter(pk__in=[row.pk for row in rows]).delete()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import router, transaction
 from django.utils import timezone
 
-from .. import conf
+from .. import conf, shown
 from ..models import Challenge, Counter, PhoneChange, RecoveryCode, TrustedBrowser, VerigatorUser, new_epoch
 from . import events, limits, notices, recovery, registration
 
@@ -60,7 +60,7 @@ def reset(user: Any, *, by: str) -> None:
             consumed_at=now, outcome=Challenge.Outcome.CANCELLED
         )
         _clear_failures(user)
-    events.record("reset", user, level=logging.WARNING, by=by)
+    events.record("reset", user, level=logging.WARNING, by=shown.name(by))
     notices.tell(user, notices.Notice.RESET)
 
 
@@ -75,7 +75,7 @@ def unlock(user: Any, *, by: str) -> None:
     """Let a locked user try again at once."""
     with transaction.atomic(using=router.db_for_write(VerigatorUser)):
         _clear_failures(user)
-    events.record("unlocked", user, level=logging.WARNING, by=by)
+    events.record("unlocked", user, level=logging.WARNING, by=shown.name(by))
 
 
 def _clear_failures(user: Any) -> None:
@@ -88,7 +88,7 @@ def _clear_failures(user: Any) -> None:
 def issue_code(user: Any, *, by: str) -> str:
     """Return a recovery code for a user whom support has identified; valid once, for SUPPORT_MINUTES."""
     code = recovery.issue_one(user)
-    events.record("recovery_code_issued", user, level=logging.WARNING, by=by)
+    events.record("recovery_code_issued", user, level=logging.WARNING, by=shown.name(by))
     return code
 
 

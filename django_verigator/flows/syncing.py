@@ -17,7 +17,7 @@ from django.db import IntegrityError, router, transaction
 from django.db.models import Count, Max, Q
 from django.utils import timezone
 
-from .. import conf
+from .. import conf, shown
 from ..backends import BaseBackend, RemoteUser, asking
 from ..exceptions import ResourceAlreadyExistsError, VerigatorError
 from ..models import PhoneChange, RemoteDeletion, SyncRun, VerigatorUser
@@ -44,7 +44,8 @@ class Report:
 
     Attributes:
         counts: users by outcome.
-        failures: username and last error of the first users who are not registered although a phone is there.
+        failures: username, as it may be shown, and last error of the first users who are not registered although a
+            phone is there.
         errors: how many such users, by their last error.
         deleted, deletions_left: records at the provider that had to go.
         deletions_parked: the same where no entry of BACKENDS keeps records, so that nobody can be asked.
@@ -80,7 +81,7 @@ class Report:
             error = link.last_error or outcome.value
             self.errors[error] += 1
             if len(self.failures) < SHOWN_FAILURES:
-                self.failures.append((link.user.get_username(), error))
+                self.failures.append((shown.user(link.user), error))
 
     @property
     def failed(self) -> int:
@@ -567,7 +568,7 @@ class _Sync:
             report.errors[error or Outcome.POSTPONED.value] += count
         room = SHOWN_FAILURES - len(report.failures)
         for link in left.order_by("pk").select_related("user")[:room]:
-            report.failures.append((link.user.get_username(), link.last_error or Outcome.POSTPONED.value))
+            report.failures.append((shown.user(link.user), link.last_error or Outcome.POSTPONED.value))
 
     def report_others(self) -> None:
         counts = self._report.counts

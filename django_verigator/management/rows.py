@@ -9,6 +9,7 @@ from typing import TextIO
 
 from django.core.management.base import CommandError
 
+from django_verigator import shown
 from django_verigator.flows.moving import Row, Verdict
 
 COLUMNS = ("username", "phone", "user_id", "id_in_service")
@@ -59,8 +60,10 @@ def _head(reader: Iterator[list[str]]) -> list[str]:
         raise CommandError(f"The first line must name the columns {' and '.join(_NEEDED)}; missing: {missing}.")
     strange = [name for name in head if name not in COLUMNS]
     if strange:
-        # Not ignored: a UserID in a column that is not known would be lost, and its user registered anew.
-        raise CommandError(f"The first line names columns that are none of {', '.join(COLUMNS)}: {', '.join(strange)}.")
+        # Not ignored: a UserID in a column that is not known would be lost, and its user registered anew. Shown as
+        # names are, since a file without a first line has a user's number here.
+        names = ", ".join(map(shown.name, strange))
+        raise CommandError(f"The first line names columns that are none of {', '.join(COLUMNS)}: {names}.")
     if len(set(head)) < len(head):
         raise CommandError("The first line names a column twice.")
     return head

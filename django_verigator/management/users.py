@@ -7,6 +7,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, OutputWrapper
 
+from django_verigator import shown
+
 
 def find_user(username: str) -> Any:
     """Return the user of this name.
@@ -18,7 +20,7 @@ def find_user(username: str) -> Any:
     try:
         return model._default_manager.get_by_natural_key(username)
     except model.DoesNotExist:
-        raise CommandError(f'There is no user "{username}".') from None
+        raise CommandError(f'There is no user "{shown.name(username)}".') from None
 
 
 def agree(stderr: OutputWrapper, question: str) -> bool:

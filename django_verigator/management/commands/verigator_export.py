@@ -34,4 +34,6 @@ class Command(BaseCommand):
             raise CommandError("Something is left; verigator_sync deletes what waits for it.", returncode=1)
 
     def _print(self, data: dict[str, Any]) -> None:
-        self.stdout.write(json.dumps(data, indent=2, ensure_ascii=False))
+        text = json.dumps(data, indent=2, ensure_ascii=False)
+        # What JSON leaves as it is a terminal might act upon.
+        self.stdout.write("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))

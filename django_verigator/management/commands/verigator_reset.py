@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from django_verigator import shown
 from django_verigator.flows import recovery, support
 from django_verigator.management.saying import SayingCommand
 from django_verigator.management.users import agree, find_user
@@ -35,16 +36,16 @@ class Command(SayingCommand):
         user = find_user(username)
         if unlock:
             support.unlock(user, by=BY)
-            self.say(f"{username} may try again.")
+            self.say(f"{shown.user(user)} may try again.")
         elif recovery_code:
             self.stdout.write(support.issue_code(user, by=BY))
         else:
             if interactive and sys.stdin.isatty():
-                self._ask(username)
+                self._ask(shown.user(user))
             support.reset(user, by=BY)
-            self.say(f"The second factor of {username} is reset; every session that relied on it has ended.")
+            self.say(f"The second factor of {shown.user(user)} is reset; every session that relied on it has ended.")
 
-    def _ask(self, username: str) -> None:
-        self.stderr.write(f"Phone, recovery codes, trusted browsers and sessions of {username} will end.")
-        if not agree(self.stderr, f"Reset the second factor of {username}?"):
+    def _ask(self, name: str) -> None:
+        self.stderr.write(f"Phone, recovery codes, trusted browsers and sessions of {name} will end.")
+        if not agree(self.stderr, f"Reset the second factor of {name}?"):
             raise CommandError("Nothing was reset.")

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from django_verigator import conf
+from django_verigator import conf, shown
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.client import Api
 from django_verigator.exceptions import ResourceAlreadyExistsError, VerigatorError
@@ -41,5 +41,6 @@ class Command(BaseCommand):
             raise CommandError(f'The provider has a service "{name}" already. Choose another name.') from None
         except (VerigatorError, ValueError) as error:
             raise CommandError(f"The service was not created: {error}") from None
-        self.stdout.write(self.style.SUCCESS(f'Service "{service.name}" created. Put this into the settings:'))
-        self.stdout.write(f'\n    VERIGATOR["BACKENDS"]["{alias}"]["OPTIONS"]["service_id"] = "{service.id}"\n')
+        created, service_id = shown.one_line(service.name), shown.one_line(service.id)
+        self.stdout.write(self.style.SUCCESS(f'Service "{created}" created. Put this into the settings:'))
+        self.stdout.write(f'\n    VERIGATOR["BACKENDS"]["{alias}"]["OPTIONS"]["service_id"] = "{service_id}"\n')

@@ -7,7 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandParser
 from django.db.models import Count
 
-from django_verigator import conf, phone
+from django_verigator import conf, phone, shown
 from django_verigator.backends import Circuit, backends
 from django_verigator.flows import limits, policy, proposals, recovery, registration
 from django_verigator.management.users import find_user
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         # As the next login will find it; nothing is written for it.
         coming = registration.new_link(user) if number or link is None else link
         owes = policy.owes_second_step(user, coming)
-        self.stdout.write(f"{username}: {'owes the second step' if owes else 'owes no second step'}")
+        self.stdout.write(f"{shown.user(user)}: {'owes the second step' if owes else 'owes no second step'}")
         if number:
             self.stdout.write(f"number on the site, taken over at the next login: {phone.mask(number)}")
         if link is None:
@@ -63,7 +63,7 @@ class Command(BaseCommand):
         self.stdout.write(f"phone confirmed: {link.confirmed_at or 'never'}")
         if proposed := proposals.of(user, link):
             self.stdout.write(f"number on the site, not confirmed: {phone.mask(proposed)}")
-        self.stdout.write(f"UserID: {link.verigator_id or 'none'}")
+        self.stdout.write(f"UserID: {shown.one_line(link.verigator_id or 'none')}")
         if link.last_error:
             self.stdout.write(f"last error: {link.last_error} at {link.last_error_at}")
         until = limits.locked_until(user.pk)
