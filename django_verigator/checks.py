@@ -25,6 +25,8 @@ verigator.W007     a limit is so high that it bounds nothing, or another one mak
 verigator.W008     users have a number that cannot be used (``check --deploy``)
 verigator.W009     a middleware stands between AuthenticationMiddleware and ours
 verigator.W010     our login page is a way past another package's second factor
+verigator.W011     PHONE finds no number at any of the newest users (``check --deploy``)
+verigator.W012     phonenumbers and phonenumberslite are both installed, in different versions
 verigator.W020     a backend may wait longer than a web server lets a request wait
 verigator.W021     a backend's provider sends again by itself
 verigator.W022     a backend has credentials and PINs in addresses
@@ -33,7 +35,9 @@ verigator.W022     a backend has credentials and PINs in addresses
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata
 from typing import Any
 
 from django.apps import apps
@@ -55,11 +59,12 @@ from django.utils.module_loading import import_string
 from . import conf
 from .backends import BaseBackend, build, stand_ins_allowed
 from .constants import METHOD_TOTP
-from .flows.registration import without_usable_number
+from .flows import registration
 from .middleware import VerigatorMiddleware
 from .views import LoginView
 
 TAG = "verigator"
+_USERS_TRIED = 100
 # They keep no user: Django's own; django-otp's hangs something on whoever it is.
 _MAY_STAND_BETWEEN = ("django.", "django_otp.")
 # What lets in with a password alone, or with a token given for it, and makes no session that the middleware could see.
@@ -91,6 +96,7 @@ def register() -> None:
     checks.register(check_middleware, checks.Tags.security, TAG)
     checks.register(check_urls, checks.Tags.security, TAG)
     checks.register(check_logins, checks.Tags.security, TAG)
+    checks.register(check_packages, checks.Tags.compatibility, TAG)
     checks.register(check_deploy, checks.Tags.security, TAG, deploy=True)
 
 
@@ -186,6 +192,8 @@ def _dead_end(path: str) -> str:
         field = _fields(cls).get(name)
         if field is None and not hasattr(cls, name):
             return f'{cls.__name__} has no "{name}"'
+        if field is None and inspect.isroutine(getattr(cls, name)):
+            return f"{cls.__name__}.{name} is a method, and a path calls none"
         cls = getattr(field, "related_model", None)
         if field is not None and (field.one_to_many or field.many_to_many):
             cls = getattr(getattr(field.model, name, None), "related_manager_cls", None)
@@ -466,6 +474,26 @@ def _is_silent_login(cls: type) -> bool:
     return not tells and "dj_rest_auth.views.LoginView" in _names(cls)
 
 
+def check_packages(**kwargs: Any) -> list[checks.CheckMessage]:
+    found: dict[str, str] = {}
+    for name in ("phonenumbers", "phonenumberslite"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    if len(set(found.values())) < 2:
+        return []
+    both = " and ".join(f"{name} {version}" for name, version in found.items())
+    return [
+        checks.Warning(
+            f"{both} are both installed: they are one module, which has files of either now.",
+            hint="Install both in the same version. Remove neither without installing the other one anew "
+            "(pip install --force-reinstall).",
+            id="verigator.W012",
+        )
+    ]
+
+
 def check_deploy(**kwargs: Any) -> list[checks.CheckMessage]:
     raw = getattr(settings, conf.NAME, None)
     if not isinstance(raw, dict):
@@ -488,14 +516,37 @@ def check_deploy(**kwargs: Any) -> list[checks.CheckMessage]:
                 id="verigator.E008",
             )
         )
-    return [*found, *_check_numbers()]
+    try:
+        return [*found, *_check_numbers(), *_check_phone_of_users()]
+    except (DatabaseError, ImproperlyConfigured):  # no tables yet; or wrong settings, as E001 says
+        return found
+
+
+def _check_phone_of_users() -> list[checks.CheckMessage]:
+    config = conf.current()
+    if config.PHONE is None or config.REQUIRED == "none" or _check_phone():
+        return []
+    users = get_user_model()._default_manager.order_by("-pk")
+    relations = registration.phone_relations()
+    tried = 0
+    for user in (users.select_related(*relations) if relations else users)[:_USERS_TRIED]:
+        if registration.phone_of(user) != "":
+            return []
+        tried += 1
+    if not tried:
+        return []
+    return [
+        checks.Warning(
+            f'VERIGATOR["PHONE"] finds no number at the {tried} newest users.',
+            hint="Look at one of them with verigator_status. If the site keeps the numbers elsewhere, say where; if it "
+            "keeps none, set PHONE to None.",
+            id="verigator.W011",
+        )
+    ]
 
 
 def _check_numbers() -> list[checks.CheckMessage]:
-    try:
-        unusable = without_usable_number().count()
-    except DatabaseError:  # not there yet, or not migrated
-        return []
+    unusable = registration.without_usable_number().count()
     if not unusable:
         return []
     return [

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import re
 
-import phonenumbers
+try:
+    import phonenumbers
+    from phonenumbers import PhoneNumberType
+except ImportError as error:
+    # Two packages of the index install this one module: whoever removes one of them takes the files of the other along.
+    raise ImportError(
+        "The module phonenumbers is not there, or not whole: pip install --force-reinstall phonenumberslite"
+    ) from error
 
 from .cleaning import plain_text
 from .hidden import HiddenText
@@ -16,15 +23,15 @@ _INTERNATIONAL = re.compile(r"\+[0-9]+\Z")
 _E164 = re.compile(r"\+[1-9][0-9]{4,14}\Z")
 MAX_INPUT = 64
 _TYPES = {
-    phonenumbers.PhoneNumberType.PREMIUM_RATE: "premium_rate",
-    phonenumbers.PhoneNumberType.SHARED_COST: "shared_cost",
-    phonenumbers.PhoneNumberType.TOLL_FREE: "toll_free",
-    phonenumbers.PhoneNumberType.VOIP: "voip",
-    phonenumbers.PhoneNumberType.PAGER: "pager",
-    phonenumbers.PhoneNumberType.UAN: "uan",
-    phonenumbers.PhoneNumberType.VOICEMAIL: "voicemail",
-    phonenumbers.PhoneNumberType.PERSONAL_NUMBER: "personal_number",
-    phonenumbers.PhoneNumberType.FIXED_LINE: "fixed_line",
+    PhoneNumberType.PREMIUM_RATE: "premium_rate",
+    PhoneNumberType.SHARED_COST: "shared_cost",
+    PhoneNumberType.TOLL_FREE: "toll_free",
+    PhoneNumberType.VOIP: "voip",
+    PhoneNumberType.PAGER: "pager",
+    PhoneNumberType.UAN: "uan",
+    PhoneNumberType.VOICEMAIL: "voicemail",
+    PhoneNumberType.PERSONAL_NUMBER: "personal_number",
+    PhoneNumberType.FIXED_LINE: "fixed_line",
 }
 TYPES = (*_TYPES.values(), "satellite")
 # Satellite networks and other numbers of no country: +870, +878, +881, +882, +883, +888, +979.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from importlib import metadata
 
 import pytest
 from django.core.checks import Error, run_checks
@@ -11,6 +12,7 @@ from django.core.management import call_command
 
 from django_verigator import checks, conf
 from django_verigator.backends import backends
+from tests.site.models import User
 
 LOCMEM = {"default": {"BACKEND": "django_verigator.backends.locmem.LocMemBackend"}}
 VERIGATOR = "django_verigator.backends.verigator.VerigatorBackend"
@@ -24,8 +26,9 @@ def ids() -> list[str]:
     return [message.id for message in run_checks(tags=[checks.TAG], include_deployment_checks=True)]
 
 
-def texts() -> str:
-    return " ".join(f"{message.msg} {message.hint}" for message in run_checks(tags=[checks.TAG]))
+def texts(*, deploy: bool = False) -> str:
+    found = run_checks(tags=[checks.TAG], include_deployment_checks=deploy)
+    return " ".join(f"{message.msg} {message.hint}" for message in found)
 
 
 def with_options(**options):
@@ -197,6 +200,11 @@ def test_required_none__is_a_warning(settings):
         ("courier.user_ptr.fone", 'User has no "fone"'),
         ("logentry.object_repr", 'User has no "logentry"'),  # for queries; the attribute is logentry_set
         ("groups.name", 'ManyRelatedManager has no "name"'),
+        pytest.param("groups.first.name", "ManyRelatedManager.first is a method", marks=pytest.mark.fault("X13")),
+        pytest.param(
+            "logentry_set.first.object_id", "RelatedManager.first is a method", marks=pytest.mark.fault("X13")
+        ),
+        pytest.param("get_full_name", "User.get_full_name is a method", marks=pytest.mark.fault("X13")),
     ],
 )
 def test_L04_PHONE_that_leads_nowhere__is_an_error(settings, path, missing):
@@ -213,12 +221,75 @@ def test_L04_PHONE_that_leads_nowhere__is_an_error(settings, path, missing):
         "courier.is_anonymous",
         "username.as_e164",
         "pk",
-        "groups.first",
     ],
 )
 def test_PHONE_whose_path_leads_somewhere_or_cannot_be_followed__passes(settings, path):
     settings.VERIGATOR = {**with_options(), "PHONE": path}
     assert ids() == []
+
+
+@pytest.mark.fault("X13")
+@pytest.mark.parametrize(
+    ("numbers", "phone", "found"),
+    [
+        ([], "phone_number", []),
+        (["", ""], "phone_number", ["verigator.W011"]),
+        (["+37255500067", ""], "phone_number", []),
+        (["call me", ""], "phone_number", []),  # a number that cannot be used is W008's to tell
+        (["+37255500067", "+37255500068"], "courier.phone_number", ["verigator.W011"]),
+        (["+37255500067"], "tests.test_conf_and_checks:no_number", ["verigator.W011"]),
+        (["+37255500067"], "tests.test_conf_and_checks:broken", []),  # is logged, and means nothing of the others
+        ([""], None, []),
+    ],
+)
+def test_PHONE__is_tried_on_real_users_before_a_deployment(settings, numbers, phone, found):
+    settings.VERIGATOR = {**with_options(), "PHONE": phone}
+    User.objects.bulk_create([User(username=f"u{n}", phone_number=number) for n, number in enumerate(numbers)])
+    assert ids() == found
+    assert "W011" not in str(run_checks(tags=[checks.TAG]))
+    if found:
+        assert f"no number at the {len(numbers)} newest users" in texts(deploy=True)
+
+
+def no_number(user):
+    return ""
+
+
+def broken(user):
+    raise LookupError(user.phone_number)
+
+
+@pytest.mark.fault("X13")
+def test_PHONE__is_tried_on_so_many_users_and_no_more(settings, django_assert_max_num_queries):
+    settings.VERIGATOR = {**with_options(), "PHONE": "courier.phone_number"}
+    User.objects.bulk_create([User(username=f"u{n}") for n in range(120)])
+    with django_assert_max_num_queries(2):
+        assert ids() == ["verigator.W011"]
+    assert "the 100 newest users" in texts(deploy=True)
+
+
+@pytest.mark.fault("X12")
+@pytest.mark.parametrize(
+    ("installed", "found"),
+    [
+        ({"phonenumberslite": "9.0.1"}, []),
+        ({"phonenumbers": "9.0.1"}, []),
+        ({}, []),
+        ({"phonenumbers": "9.0.1", "phonenumberslite": "9.0.1"}, []),
+        ({"phonenumbers": "8.13.0", "phonenumberslite": "9.0.1"}, ["verigator.W012"]),
+    ],
+)
+def test_both_builds_of_phonenumbers__are_a_warning_in_different_versions(settings, monkeypatch, installed, found):
+    def version(name):
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(checks.metadata, "version", version)
+    settings.VERIGATOR = with_options()
+    assert ids() == found
+    if found:
+        assert "phonenumbers 8.13.0 and phonenumberslite 9.0.1 are both installed" in texts()
 
 
 class Bare:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import runpy
+import sys
+import types
+
 import pytest
 
 from django_verigator import phone
@@ -40,3 +44,11 @@ def test_normalise__refuses_without_repeating_the_input(text):
 def test_mask__shows_two_digits():
     assert phone.mask("+37255500067") == "••• 67"
     assert phone.mask("") == ""
+
+
+@pytest.mark.fault("X12")
+@pytest.mark.parametrize("left", [None, types.ModuleType("phonenumbers")])
+def test_module_that_another_package_took_along__is_told_with_the_remedy(monkeypatch, left):
+    monkeypatch.setitem(sys.modules, "phonenumbers", left)
+    with pytest.raises(ImportError, match="pip install --force-reinstall phonenumberslite"):
+        runpy.run_path(phone.__file__, {"__package__": "django_verigator"})
