@@ -214,6 +214,7 @@ def test_verigator_status__counts_and_shows_one_user(alice, capsys):
         ["verigator_import", "FILE"],
         ["verigator_reset", "carol", "--unlock"],
         ["verigator_reset", "carol", "--noinput"],
+        ["verigator_erase", "carol", "--noinput"],
     ],
 )
 def test_command_at_verbosity_0__prints_nothing_when_all_went_well(carol, tmp_path, capsys, command):

@@ -237,6 +237,27 @@ def delete_unknown(
     return _run(work, progress, due_only=False, workers=workers, stop=stop)
 
 
+def delete_now(rows: Iterable[RemoteDeletion]) -> int:
+    """Delete these records at the provider; return how many are left to ``verigator_sync``.
+
+    Those whose UserID never arrived are: only the provider's list tells whether they are there.
+    """
+    backend = registration.record_backend()
+    left = 0
+    for row in rows:
+        if backend is None or not row.verigator_id:
+            left += 1
+            continue
+        try:
+            backend.unregister(row.verigator_id)
+        except VerigatorError as error:
+            registration.deletion_failed(row, error)
+            left += 1
+        else:
+            registration.deleted_remote([row])
+    return left
+
+
 def register_batch(link_pks: Collection[int], *, workers: int | None = None) -> Report:
     """Register these links as far as they wait and their turn has come: what a task queue's worker does.
 
