@@ -9,7 +9,6 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import router, transaction
 from django.db.models.signals import post_save, pre_delete, pre_save
 
-from . import shown
 from .flows import events, gate, login, registration
 from .models import PhoneChange, VerigatorUser
 
