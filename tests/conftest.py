@@ -95,6 +95,9 @@ OPTIONAL = {
     "chromium": "browser tests (no chromium on the PATH)",
     "celery": "registrations on Celery (no Celery)",
     "django_tasks_db": "registrations in a worker of Django's tasks (no django-tasks-db)",
+    "gunicorn": "logins on gunicorn (extra servers)",
+    "gevent": "logins on gunicorn's gevent workers (extra servers)",
+    "uvicorn": "logins on uvicorn (extra servers)",
     "importlinter": "the layers of imports (no import-linter)",
     "msgfmt": "the translations (no gettext)",
 }

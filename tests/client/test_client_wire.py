@@ -310,8 +310,9 @@ def test_proxy__not_used_for_plain_http(serve: Serve, client: Client) -> None:
     assert verify(client(server.url, proxies={"http": "http://127.0.0.1:9", "all": "http://127.0.0.1:9"}))
 
 
-def test_fork__child_does_not_share_the_connection(serve: Serve, client: Client) -> None:
-    server = serve(keep)
+@pytest.mark.parametrize("certificate", [None, "good.pem"])
+def test_fork__child_does_not_share_the_connection(serve: Serve, client: Client, certificate: str | None) -> None:
+    server = serve(keep, certificate)
     api = client(server.url)
     verify(api)
     reader, writer = os.pipe()
