@@ -32,7 +32,7 @@ from django.views.decorators.debug import sensitive_variables
 from . import conf
 from .backends import Circuit, CircuitState, backends
 from .decorators import refusal
-from .flows import glance, limits, policy, recovery, support, syncing
+from .flows import glance, limits, pending, policy, recovery, support, syncing
 from .flows.login import PROOF_MAX_AGE
 from .flows.refusals import Refused
 from .flows.registration import Outcome
@@ -190,7 +190,7 @@ def issue_recovery_code(
     if (answer := _demand_proof(modeladmin, request)) is not None:
         return answer
     try:
-        limits.require_first_post(request.POST)
+        limits.require_first_post(pending.form_of(request))
     except Refused:
         modeladmin.message_user(
             request, gettext("This code was shown already. Choose the action again."), messages.ERROR

@@ -220,7 +220,7 @@ def explain(refused: Refused) -> str:
     """Say in the user's words why a flow refused, and when to try again. The same words for a right PIN and a wrong."""
     waits = refused.until is not None and refused.until > timezone.now() and refused.reason != Reason.REPEATED
     parts = [str(_UNAVAILABLE if waits and refused.reason == Reason.UNAVAILABLE else _TEXTS[refused.reason])]
-    if refused.reason == Reason.WRONG and refused.tries_left:
+    if refused.reason in (Reason.WRONG, Reason.REPEATED) and refused.tries_left:
         parts.append(
             ngettext("You can try once more.", "You can try %(count)d more times.", refused.tries_left)
             % {"count": refused.tries_left}

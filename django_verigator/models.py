@@ -227,6 +227,8 @@ class Challenge(models.Model):
 
     # Its checking.
     tries = models.PositiveSmallIntegerField(_("tries"), default=0, editable=False)
+    # Keyed digest of the form that was posted last: loaded again it costs no other try.
+    last_form = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
     superseded_at = models.DateTimeField(_("replaced by a newer one"), null=True, editable=False)
     consumed_at = models.DateTimeField(_("ended"), null=True, editable=False)
 

@@ -6,30 +6,34 @@ import logging
 import traceback
 from collections.abc import Callable
 from functools import wraps
+from http import HTTPStatus
 from math import ceil
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import redirect, resolve_url
+from django.urls import Resolver404, ResolverMatch, get_script_prefix, resolve, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_deny
-from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.generic import FormView, TemplateView, View
 
 from . import conf
 from .constants import METHOD_SMS, METHOD_TOTP
-from .flows import events, gate, limits, login
+from .flows import events, gate, limits, login, pending
 from .flows.checking import why_closed
 from .flows.deadlocks import GaveUpError
 from .flows.refusals import Reason, Refused
@@ -88,13 +92,46 @@ def _non_atomic(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
     return view
 
 
+def _csrf_protect(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Protect a view as Django's ``csrf_protect`` does, but answer with the page and a sentence, not with a bare 403.
+
+    A login in another tab gives the browser a new token, so that forms of this site that were open before have an old
+    one. Nothing of what was posted is looked at.
+    """
+
+    @csrf_exempt  # or Django's middleware, which comes first, answers with its page
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        protection = CsrfViewMiddleware(_no_answer)
+        protection.process_request(request)
+        refused = protection.process_view(request, view, (), {})
+        if refused is not None:
+            request.method, request.POST = "GET", QueryDict()
+            request.verigator_refused = refused  # type: ignore[attr-defined]
+        response = view(request, *args, **kwargs)
+        if refused is not None and response.status_code == HTTPStatus.OK:
+            response.status_code = HTTPStatus.FORBIDDEN
+        protection.process_response(request, response)
+        return response
+
+    return wrapper
+
+
+def _no_answer(request: HttpRequest) -> HttpResponse:
+    raise NotImplementedError
+
+
+def _is_out_of_date(request: HttpRequest) -> bool:
+    return hasattr(request, "verigator_refused")
+
+
 _METHODS = ["get", "post", "head", "options"]  # Django's FormView takes PUT for POST
 _DECORATORS: list[Any] = [
     _non_atomic,
     _answer_when_database_gives_up,
     sensitive_post_parameters(),
     sensitive_variables(),  # of every frame below, down to the provider's call
-    csrf_protect,
+    _csrf_protect,
     never_cache,
     xframe_options_deny,
 ]
@@ -108,17 +145,53 @@ def _with_referrer_policy(response: HttpResponseBase) -> HttpResponseBase:
     return response
 
 
+def match_login() -> ResolverMatch | None:
+    """Return what a request for LOGIN_URL meets, or None; under a script prefix and a language prefix too.
+
+    Raises:
+        NoReverseMatch: LOGIN_URL is the name of no URL.
+    """
+    path = urlsplit(resolve_url(settings.LOGIN_URL)).path
+    try:
+        return resolve(f"/{path.removeprefix(get_script_prefix())}" if path.startswith("/") else path)
+    except Resolver404:
+        return None
+
+
+def login_page(request: HttpRequest) -> auth_views.RedirectURLMixin:
+    """Return the site's own login view for this request: it knows where a user lands, and on which hosts."""
+    match = match_login()
+    cls = getattr(match.func, "view_class", None) if match is not None else None
+    if match is None or cls is None or not issubclass(cls, auth_views.RedirectURLMixin):
+        match, cls = None, auth_views.LoginView
+    view = cls(**getattr(match.func, "view_initkwargs", {}) if match is not None else {})
+    view.setup(request, *(match.args if match is not None else ()), **(match.kwargs if match is not None else {}))
+    return cast("auth_views.RedirectURLMixin", view)
+
+
+class _Page:
+    """What each page knows: whether it is shown in place of a form that its browser has sent with an old token."""
+
+    request: HttpRequest
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context_data(  # type: ignore[misc]
+            out_of_date=_is_out_of_date(self.request), **kwargs
+        )
+        return context
+
+
 class _NextMixin(auth_views.RedirectURLMixin):
     request: HttpRequest
 
     def get_redirect_url(self, *args: Any) -> str:
         # Stricter than Django's own: it is stored, and not every database takes every character.
         url = super().get_redirect_url(*args)
-        return url if login.is_safe_url(self.request, url, self.success_url_allowed_hosts) else ""
+        return url if login.is_safe_url(self.request, url, self.get_success_url_allowed_hosts()) else ""
 
 
 @method_decorator(_ENTRANCE, name="dispatch")
-class LoginView(_NextMixin, auth_views.LoginView):
+class LoginView(_Page, _NextMixin, auth_views.LoginView):
     """Django's LoginView; a user who owes the second step goes on to the PIN page instead of being logged in."""
 
     http_method_names = _METHODS
@@ -129,17 +202,33 @@ class LoginView(_NextMixin, auth_views.LoginView):
     def get_template_names(self) -> list[str]:
         return [*super().get_template_names(), "django_verigator/login.html"]
 
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        if _is_out_of_date(request) and request.user.is_authenticated:  # in, by another tab
+            return HttpResponseRedirect(self.get_success_url())
+        return super().get(request, *args, **kwargs)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        over = login.take_ended(self.request) if self.request.method == "GET" else None
+        if over is not None:
+            context["ended"] = explain(Refused(Reason.ENDED))
+            if login.is_safe_url(self.request, over.next_url, self.get_success_url_allowed_hosts()):
+                context[self.redirect_field_name] = context[self.redirect_field_name] or over.next_url
+        return context
+
     def form_valid(self, form: Any) -> HttpResponse:
         user = form.get_user()
-        next_url = self.get_success_url()
-        if login.begin(self.request, user, user.backend, next_url):
-            return HttpResponseRedirect(next_url)
+        if login.begin(self.request, user, user.backend, self.get_redirect_url()):
+            return HttpResponseRedirect(self.get_success_url())
         return redirect("verigator:verify")
 
 
 @method_decorator(_ENTRANCE, name="dispatch")
 class PendingView(auth_views.RedirectURLMixin, View):
-    """A page of a login that waits for its PIN; without one it sends the browser back to the password."""
+    """A page of a login that waits for its PIN; without one it sends the browser back to the password.
+
+    Whoever is in already goes on to where a login lands.
+    """
 
     http_method_names = _METHODS
     challenge: Challenge
@@ -152,22 +241,22 @@ class PendingView(auth_views.RedirectURLMixin, View):
         return _with_referrer_policy(super().dispatch(request, *args, **kwargs))
 
     def no_pending_login(self) -> HttpResponseBase:
-        login.drop_pending(self.request)
+        if self.request.user.is_authenticated:
+            login.drop_pending(self.request)
+            return HttpResponseRedirect(self.landing(""))
+        # The login page says that the login has ended, and forgets it.
         return redirect(settings.LOGIN_URL)
-
-    def get_default_redirect_url(self) -> str:
-        return resolve_url(self.next_page or settings.LOGIN_REDIRECT_URL)
 
     def landing(self, next_url: str) -> str:
         """Return where to go after the login: checked again, since it has waited outside our hands."""
-        return (
-            next_url
-            if login.is_safe_url(self.request, next_url, self.success_url_allowed_hosts)
-            else (self.get_default_redirect_url())
-        )
+        page = login_page(self.request)
+        hosts = page.get_success_url_allowed_hosts() | self.success_url_allowed_hosts
+        if next_url and login.is_safe_url(self.request, next_url, hosts):
+            return next_url
+        return resolve_url(self.next_page) if self.next_page else page.get_default_redirect_url()
 
 
-class PinPage(PendingView, FormView):  # type: ignore[type-arg]
+class PinPage(_Page, PendingView, FormView):  # type: ignore[type-arg]
     """Shows the PIN page; ``refused`` on it tells what the last post ended in."""
 
     template_name = "django_verigator/verify.html"
@@ -200,8 +289,15 @@ class PinPage(PendingView, FormView):  # type: ignore[type-arg]
             can_enrol=challenge.purpose == Challenge.Purpose.PHONE and bool(challenge.auth_backend),
             can_recover=barred is None and challenge.purpose != Challenge.Purpose.PHONE,
             phone_changed=login.has_proposal(challenge),
+            back=self.back(),
             **kwargs,
         )
+
+    def back(self) -> str:
+        """Return where a logged-in user who cancels goes: the page before this one."""
+        page = self.request.POST.get("back") or self.request.META.get("HTTP_REFERER", "")
+        own = page.startswith(self.request.build_absolute_uri(reverse("verigator:verify")))
+        return page if not self.challenge.auth_backend and not own and login.is_safe_url(self.request, page) else ""
 
     def refuse(self, refused: Refused) -> HttpResponseBase:
         """Show the page again with the reason; a login that has ended goes back to the password."""
@@ -264,7 +360,7 @@ class ResendView(VerifyView):
     """Sends another code, or the first one of a login that was caught; ``method=sms`` leaves the app for a text."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
-        return redirect("verigator:verify")
+        return super().get(request) if _is_out_of_date(request) else redirect("verigator:verify")
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         method = METHOD_SMS if request.POST.get("method") == METHOD_SMS else None
@@ -277,16 +373,22 @@ class ResendView(VerifyView):
         return redirect("verigator:verify")
 
 
-class CancelView(PendingView):
-    """Ends the pending login."""
+class CancelView(VerifyView):
+    """Ends the pending login; whoever is logged in goes back to where the question came up."""
 
-    def post(self, request: HttpRequest) -> HttpResponseBase:
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        return super().get(request) if _is_out_of_date(request) else self.http_method_not_allowed(request)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        back = self.back()
         login.cancel(request)
+        if request.user.is_authenticated:
+            return HttpResponseRedirect(back or reverse("verigator:security"))
         return redirect(settings.LOGIN_URL)
 
 
 @method_decorator(_ENTRANCE, name="dispatch")
-class EnrolView(_NextMixin, FormView):  # type: ignore[type-arg]
+class EnrolView(_Page, _NextMixin, FormView):  # type: ignore[type-arg]
     """Takes a user's first phone: of a login that waits for one, or of a user who is logged in and wants it."""
 
     template_name = "django_verigator/enrol.html"
@@ -306,6 +408,8 @@ class EnrolView(_NextMixin, FormView):  # type: ignore[type-arg]
         if not self.user.is_authenticated:
             return redirect(settings.LOGIN_URL)
         if login.has_phone(self.user):
+            if _is_out_of_date(request) and self.challenge:
+                return cast("HttpResponseBase", request.verigator_refused)  # type: ignore[attr-defined]
             return redirect("verigator:verify" if self.challenge else settings.LOGIN_REDIRECT_URL)
         return _with_referrer_policy(super().dispatch(request, *args, **kwargs))
 
@@ -350,7 +454,7 @@ class AccountView(VerifiedRequiredMixin, View):
 
 
 @method_decorator(_DECORATORS, name="dispatch")
-class SecurityView(AccountView, TemplateView):
+class SecurityView(_Page, AccountView, TemplateView):
     """What a user can see and change of the second step."""
 
     template_name = "django_verigator/security.html"
@@ -364,7 +468,7 @@ class SecurityView(AccountView, TemplateView):
         return redirect("verigator:security")
 
 
-class ChangeView(AccountView, FormView):  # type: ignore[type-arg]
+class ChangeView(_Page, AccountView, FormView):  # type: ignore[type-arg]
     """Changes what the second step rests on: asks for a fresh proof, and for the password where the user has one."""
 
     max_age = login.PROOF_MAX_AGE
@@ -414,7 +518,7 @@ class RecoveryCodesView(ChangeView):
 
     def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
         try:
-            limits.require_first_post(self.request.POST)
+            limits.require_first_post(pending.form_of(self.request))
             codes = login.renew_recovery_codes(self.request, self.request.user)
         except Refused as refused:
             form.add_error(None, explain(refused))
@@ -423,11 +527,11 @@ class RecoveryCodesView(ChangeView):
 
 
 @method_decorator(_DECORATORS, name="dispatch")
-class BrowsersView(AccountView):
+class BrowsersView(SecurityView):
     """Ends the trust in one browser (``browser=<id>``), or in all of them."""
 
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        return redirect("verigator:security")
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        return super().get(request) if _is_out_of_date(request) else redirect("verigator:security")
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         login.end_browser(request, request.user, request.POST.get("browser"))

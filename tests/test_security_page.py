@@ -227,7 +227,7 @@ def test_J03_somebody_else_s_change__is_out_of_reach(alice, carol, browser):
     bob = Client()
     bob.force_login(carol)
     bob.cookies["verigator_token_sessionid"] = browser.cookies["verigator_token_sessionid"].value
-    assert bob.post(CONFIRM, {"pin": sent_pin()})["Location"] == "/accounts/login/"
+    assert bob.post(CONFIRM, {"pin": sent_pin()})["Location"] == "/private/"
     assert VerigatorUser.objects.get(user=alice).phone_number == PHONE
     assert VerigatorUser.objects.get(user=carol).phone_number == ""
 
@@ -358,7 +358,7 @@ def test_recovery_code__steps_up_but_confirms_no_phone(alice, browser):
     browser.get("/recent/")
     assert browser.post(RECOVERY, {"code": code})["Location"] == "/recent/"
     browser.post(CHANGE, {"phone": NUMBER, "password": PASSWORD})
-    assert browser.post(RECOVERY, {"code": other})["Location"] == "/accounts/login/"
+    assert browser.post(RECOVERY, {"code": other})["Location"] == "/private/"
     assert VerigatorUser.objects.get(user=alice).phone_number == PHONE
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Concat, Substr
 from django.utils import timezone
 
@@ -38,18 +38,19 @@ UNPROVED = Q(consumed_at=None) | Q(outcome__in=(Outcome.EXPIRED, Outcome.THROTTL
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 
-def check(challenge: Challenge, pin: str, address: str | None) -> None:
+def check(challenge: Challenge, pin: str, address: str | None, *, form: str = "") -> None:
     """Ask the provider whether ``pin`` is right for this challenge; return if it is.
 
     Args:
         address: where the PIN came from.
+        form: by what the form is known again that it was typed into; posted twice in a row it costs one try.
 
     Raises:
         Refused: it is not, or nobody can say. Only a call that was never sent leaves the tries as they were.
     """
     caps = limits.try_caps(challenge.user_id, address)
     try:
-        is_last = _reserve_try(challenge, caps)
+        is_last = _reserve_try(challenge, caps, form)
     except Refused as refused:
         raise _not_tried(challenge, refused) from None
     backend = _sender(challenge)
@@ -99,7 +100,7 @@ def _ask(backend: BaseBackend, challenge: Challenge, pin: str) -> Checked:
         return backend.check(recipient, pin, challenge.reference, timeout=backend.total_timeout)
 
 
-def _reserve_try(challenge: Challenge, caps: list[limits.Cap]) -> bool:
+def _reserve_try(challenge: Challenge, caps: list[limits.Cap], form: str) -> bool:
     """Take a try; return whether it is the last one before the hard stop."""
     barred = limits.barred(getattr(challenge.user, "verigator", None))
     if barred is not None:
@@ -110,16 +111,17 @@ def _reserve_try(challenge: Challenge, caps: list[limits.Cap]) -> bool:
 
     def work() -> bool:
         now = timezone.now()
-        taken = Challenge.objects.filter(
+        rows = Challenge.objects.filter(
             pk=challenge.pk,
             consumed_at=None,
             superseded_at=None,
             sent_at__isnull=False,
             expires_at__gt=now,
             tries__lt=conf.current().LIMITS.TRIES_PER_CHALLENGE,
-        ).update(tries=F("tries") + 1)
-        if not taken:
-            raise Refused(_why_not(challenge))
+        )
+        if not _unless_repeated(rows, form).update(tries=F("tries") + 1, last_form=form):
+            reason = _why_not(challenge, form)
+            raise Refused(reason, tries_left=_tries_left(challenge) if reason == Reason.REPEATED else None)
         # First, since a lock for an hour is not to hide a stop that waiting does not end.
         is_last = _take_failure(challenge)
         limits.take(caps)
@@ -128,6 +130,10 @@ def _reserve_try(challenge: Challenge, caps: list[limits.Cap]) -> bool:
     is_last = limits.reserve(work)
     challenge.tries += 1
     return is_last
+
+
+def _unless_repeated(rows: QuerySet[Challenge], form: str) -> QuerySet[Challenge]:
+    return rows.exclude(last_form=form) if form else rows
 
 
 def _take_failure(challenge: Challenge) -> bool:
@@ -170,12 +176,12 @@ def why_closed(challenge: Challenge) -> Reason | None:
     return None
 
 
-def _why_not(challenge: Challenge) -> Reason:
+def _why_not(challenge: Challenge, form: str = "") -> Reason:
     try:
         challenge.refresh_from_db()
     except Challenge.DoesNotExist:  # its user was deleted meanwhile
         return Reason.ENDED
-    return why_closed(challenge) or Reason.ENDED
+    return why_closed(challenge) or (Reason.REPEATED if form and challenge.last_form == form else Reason.ENDED)
 
 
 def _tries_left(challenge: Challenge) -> int:
@@ -307,7 +313,7 @@ def _number_proved(challenge: Challenge) -> str:
     return number or ""
 
 
-def recover(challenge: Challenge, code: str, address: str | None) -> str:
+def recover(challenge: Challenge, code: str, address: str | None, *, form: str = "") -> str:
     """Accept a recovery code in place of a PIN, once, and return the epoch that the new proof carries.
 
     A code is tried under the user's budget, as a PIN is; the provider is not asked.
@@ -315,6 +321,7 @@ def recover(challenge: Challenge, code: str, address: str | None) -> str:
     Args:
         code: as ``recovery.normalise`` returns it; "" is never right.
         address: where the code came from.
+        form: as of ``check``.
 
     Raises:
         Refused: it is none of the user's unused codes, or the user is locked.
@@ -322,6 +329,8 @@ def recover(challenge: Challenge, code: str, address: str | None) -> str:
     caps = limits.try_caps(challenge.user_id, address)
 
     def reserve() -> bool:
+        if form and not _unless_repeated(Challenge.objects.filter(pk=challenge.pk), form).update(last_form=form):
+            raise Refused(Reason.REPEATED)
         is_last = _take_failure(challenge)
         limits.take(caps)
         return is_last

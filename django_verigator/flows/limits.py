@@ -9,10 +9,10 @@ import contextlib
 import functools
 import ipaddress
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.db import router, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
@@ -140,17 +140,17 @@ def password_caps(user_pk: object) -> list[Cap]:
     return [Cap("passwords/user/hour", str(user_pk), limit, HOUR, Reason.WRONG_PASSWORDS)]
 
 
-def require_first_post(data: Mapping[str, Any]) -> None:
-    """Refuse a form that was posted before, as a reload does: it has what CSRF protection has put into that one page.
+def require_first_post(form: str) -> None:
+    """Refuse a form that was posted before, as a reload does.
 
-    A form without it, as code posts it, is always a first one.
+    Args:
+        form: of ``pending.form_of``; one that is not known again is always a first one.
 
     Raises:
         Refused: REPEATED.
     """
-    token = str(data.get("csrfmiddlewaretoken", ""))
-    if token:
-        reserve(lambda: take([Cap("posts/form/day", token, 1, DAY, Reason.REPEATED)]))
+    if form:
+        reserve(lambda: take([Cap("posts/form/day", form, 1, DAY, Reason.REPEATED)]))
 
 
 def change_caps(user_pk: object) -> list[Cap]:

@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.auth.hashers import check_password
 from django.core.exceptions import ImproperlyConfigured
-from django.db import router, transaction
+from django.db import IntegrityError, router, transaction
 from django.db.models import Q
 from django.http import HttpRequest
 from django.middleware.csrf import rotate_token
@@ -40,7 +40,7 @@ from . import (
 )
 from .addresses import client_address
 from .deadlocks import once_more
-from .digests import auth_hash_of
+from .digests import auth_hash_of, digest
 from .refusals import Reason, Refused
 
 Purpose = Challenge.Purpose
@@ -56,6 +56,15 @@ def current(request: HttpRequest) -> Challenge | None:
     """Return the challenge that this browser's pending login waits for, or None if there is no pending login."""
     nonce = pending.read_nonce(request)
     return pending.find(nonce) if nonce else None
+
+
+def take_ended(request: HttpRequest) -> Challenge | None:
+    """Return the last challenge of this browser's pending login if that has ended by itself; the browser forgets it."""
+    nonce = pending.read_nonce(request)
+    if nonce is None or pending.find(nonce) is not None:
+        return None
+    drop_pending(request)
+    return pending.find_ended(nonce)
 
 
 def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> bool:
@@ -97,9 +106,9 @@ def _wait(request: HttpRequest, user: Any, link: VerigatorUser | None, *, sends:
     _forget_pending(request)
     challenge = _open(request, user, link, **fields)
     if sends and link is not None and link.has_usable_phone:
-        _send_first(challenge, link)
+        _send_first(request, challenge, link)
     else:
-        _store(challenge)
+        _store(request, challenge)
 
 
 def _end_stop_after_new_password(user: Any, link: VerigatorUser | None) -> None:
@@ -153,7 +162,7 @@ def step_up(request: HttpRequest, user: Any, next_url: str) -> None:
     if running is not None and _same_login(running, user, ""):
         return
     link = registration.ensure_link(user)
-    _store(_open(request, user, link, next_url=next_url, purpose=Purpose.STEP_UP))
+    _store(request, _open(request, user, link, next_url=next_url, purpose=Purpose.STEP_UP))
 
 
 def _open(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields: Any) -> Challenge:
@@ -161,6 +170,7 @@ def _open(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields:
     challenge, nonce = pending.new(
         user,
         ip=client_address(request),
+        form=pending.form_of(request),
         auth_hash=auth_hash_of(user),
         epoch=link.epoch if link else "",
         **fields,
@@ -169,8 +179,26 @@ def _open(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields:
     return challenge
 
 
-def _store(challenge: Challenge) -> None:
-    once_more(lambda: challenge.save(force_insert=True))
+def _store(request: HttpRequest, challenge: Challenge) -> None:
+    @transaction.atomic(using=router.db_for_write(Challenge))
+    def work() -> None:
+        challenge.save(force_insert=True)
+
+    try:
+        once_more(work)
+    except IntegrityError:
+        if not _goes_on(request, challenge):
+            once_more(work)
+
+
+def _goes_on(request: HttpRequest, challenge: Challenge) -> bool:
+    """Whether the form that began this login was posted before, and its login still waits; else begin another one."""
+    jar = gate.of(request).cookies
+    if pending.find(jar.nonce or "") is not None:
+        return True
+    jar.nonce = pending.new_nonce()
+    challenge.nonce_digest = digest("nonce", jar.nonce)
+    return False
 
 
 def _same_login(challenge: Challenge, user: Any, auth_backend: str) -> bool:
@@ -221,17 +249,20 @@ def _method() -> str:
     return str(conf.current().METHOD)
 
 
-def _send_first(challenge: Challenge, link: VerigatorUser) -> None:
+def _send_first(request: HttpRequest, challenge: Challenge, link: VerigatorUser) -> None:
     """Start the first code of a login; the login waits in any case, and the PIN page says what happened."""
     try:
         sending.start(challenge, link, _method())
     except Refused as refused:
-        if challenge._state.adding:  # a limit refused it before anything was written
+        if refused.reason == Reason.PAUSE:  # the same form, posted twice
+            if not _goes_on(request, challenge):
+                _send_first(request, challenge, link)
+        elif challenge._state.adding:  # a limit refused it before anything was written
             if refused.reason not in (Reason.LOCKED, Reason.STOPPED):  # the page says so for as long as it is so
                 challenge.outcome = Challenge.Outcome.REFUSED
                 challenge.refusal = refused.reason.value
                 challenge.resend_at = refused.until
-            _store(challenge)
+            _store(request, challenge)
 
 
 def send(
@@ -282,8 +313,11 @@ def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
     except Refused as refused:
         events.record("password_refused", user, level=logging.WARNING, scope=refused.scope, until=refused.until)
         raise
-    if not user.check_password(password):
+    # As at a login: where the site's users are kept elsewhere, an old password may still be stored here.
+    found = auth.authenticate(request, username=user.get_username(), password=password)
+    if found is None or found.pk != user.pk:
         return False
+    user.password = found.password
     limits.give_back(caps)
     if request.user.is_authenticated and not _is_auth_hash_of(user, request.session.get(auth.HASH_SESSION_KEY, "")):
         # A password that a newer hasher has just stored anew is not another one: the session goes on.
@@ -293,7 +327,12 @@ def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
 
 def change_needs_password(user: Any) -> bool:
     """Whether the password is asked for before something is changed that protects the account."""
-    return bool(user.has_usable_password())
+    return _has_password(user)
+
+
+def _has_password(user: Any) -> bool:
+    # An empty column is that of a user who signs in by other means; Django takes it for a usable password.
+    return bool(user.password) and bool(user.has_usable_password())
 
 
 def change_phone(request: HttpRequest, user: Any, phone_number: str, next_url: str) -> None:
@@ -397,9 +436,13 @@ def _start_or_forget(request: HttpRequest, challenge: Challenge, link: Verigator
     method = METHOD_SMS if conf.current().ALLOW_SMS else METHOD_TOTP
     try:
         sending.start(challenge, link, method, change=change)
-    except Refused:
-        if challenge._state.adding and challenge.step == 1:  # there is nothing that the cookie could name
-            gate.of(request).cookies.nonce = None
+    except Refused as refused:
+        if challenge._state.adding:
+            jar = gate.of(request).cookies
+            if refused.reason == Reason.PAUSE and (challenge.step > 1 or pending.find(jar.nonce or "")):
+                return  # the same form, posted twice: its code is on its way
+            if challenge.step == 1:  # there is nothing that the cookie could name
+                jar.nonce = None
         raise
 
 
@@ -435,7 +478,7 @@ def needs_phone(challenge: Challenge) -> bool:
 
 def enrolment_needs_password(user: Any, challenge: Challenge | None) -> bool:
     """Whether the password is asked for before a phone is taken: unless it was given in this very login."""
-    return bool(user.has_usable_password()) and not (challenge is not None and challenge.password_given)
+    return _has_password(user) and not (challenge is not None and challenge.password_given)
 
 
 def enrol(request: HttpRequest, user: Any, challenge: Challenge | None, phone_number: str, next_url: str = "") -> None:
@@ -460,7 +503,12 @@ def enrol(request: HttpRequest, user: Any, challenge: Challenge | None, phone_nu
         following = _open(request, user, link, next_url=next_url)
     else:
         if challenge.phone_change_id == change.pk:
-            _respect_pause(challenge)
+            try:
+                _respect_pause(challenge)
+            except Refused as refused:
+                if refused.reason == Reason.PAUSE:  # the same number once more: its code is on its way
+                    return
+                raise
         following = pending.following(challenge, ip=client_address(request))
     following.purpose = Purpose.PHONE
     following.password_given = True
@@ -482,7 +530,7 @@ def verify(request: HttpRequest, challenge: Challenge, pin: str, *, trust_browse
     """
     address = client_address(request)
     _require_the_same(request, challenge)  # before it costs a try and a call
-    checking.check(challenge, pin, address)
+    checking.check(challenge, pin, address, form=pending.form_of(request))
     user = _still_the_same(request, challenge)
     epoch = checking.accept(challenge, pin, address)
     if challenge.purpose == Purpose.PHONE:
@@ -506,7 +554,8 @@ def recover(request: HttpRequest, challenge: Challenge, code: str) -> str:
     if challenge.purpose == Purpose.PHONE:  # that PIN shows that the new number is the user's; a code shows nothing
         raise Refused(Reason.ENDED)
     user = _still_the_same(request, challenge)
-    epoch = checking.recover(challenge, recovery.normalise(code), client_address(request))
+    address = client_address(request)
+    epoch = checking.recover(challenge, recovery.normalise(code), address, form=pending.form_of(request))
     _complete(request, user, challenge, epoch)
     return challenge.next_url
 
@@ -525,19 +574,18 @@ def _still_the_same(request: HttpRequest, challenge: Challenge) -> Any:
         or user.pk != challenge.user_id
         or not _is_auth_hash_of(user, challenge.auth_hash)
     ):
-        raise _ended(request, challenge)
+        raise _ended(challenge)
     return user
 
 
 def _require_the_same(request: HttpRequest, challenge: Challenge) -> None:
     # Whoever has the pending login of an old password, or of a user who was deactivated, is to send and try nothing.
     if not (challenge.user.is_active and _same_login(challenge, challenge.user, challenge.auth_backend)):
-        raise _ended(request, challenge)
+        raise _ended(challenge)
 
 
-def _ended(request: HttpRequest, challenge: Challenge) -> Refused:
+def _ended(challenge: Challenge) -> Refused:
     checking.close(challenge, Challenge.Outcome.CANCELLED)
-    drop_pending(request)
     return Refused(Reason.ENDED)
 
 

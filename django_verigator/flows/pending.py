@@ -22,6 +22,8 @@ from ..models import Challenge
 from .digests import digest, digests
 
 _SALT = "django_verigator.pending"
+_REMEMBERED_SECONDS = 3600
+"""For so long the browser knows of a login that has waited too long, so that the login page can say so."""
 
 
 def cookie_name() -> str:
@@ -58,7 +60,7 @@ class CookieJar:
                 cookie_name(),
                 self.nonce,
                 salt=_SALT,
-                max_age=conf.current().LIMITS.PENDING_SECONDS,
+                max_age=_cookie_seconds(),
                 domain=django_settings.SESSION_COOKIE_DOMAIN,
                 path=django_settings.SESSION_COOKIE_PATH,
                 secure=django_settings.SESSION_COOKIE_SECURE,
@@ -75,24 +77,30 @@ class CookieJar:
 
 
 def read_nonce(request: HttpRequest) -> str | None:
-    """Return the nonce the browser holds, if we gave it out within PENDING_SECONDS."""
-    value = request.get_signed_cookie(
-        cookie_name(), default=None, salt=_SALT, max_age=conf.current().LIMITS.PENDING_SECONDS
-    )
+    """Return the nonce the browser holds, if we gave it out lately; whether the login still waits its rows tell."""
+    value = request.get_signed_cookie(cookie_name(), default=None, salt=_SALT, max_age=_cookie_seconds())
     return str(value) if value else None
+
+
+def _cookie_seconds() -> int:
+    return conf.current().LIMITS.PENDING_SECONDS + _REMEMBERED_SECONDS
 
 
 def find(nonce: str) -> Challenge | None:
     """Return the challenge in force for a pending login, with its user and link; None if the login has ended."""
-    challenge = (
-        Challenge.objects.select_related("user__verigator")
-        .filter(nonce_digest__in=digests("nonce", nonce))
-        .order_by("-step")
-        .first()
-    )
-    if challenge is None or _is_over(challenge):
-        return None
-    return challenge
+    challenge = _last(nonce)
+    return None if challenge is None or _is_over(challenge) else challenge
+
+
+def find_ended(nonce: str) -> Challenge | None:
+    """Return the last challenge of a login that has ended without a proof."""
+    challenge = _last(nonce)
+    return None if challenge is None or challenge.outcome == Challenge.Outcome.VERIFIED else challenge
+
+
+def _last(nonce: str) -> Challenge | None:
+    rows = Challenge.objects.select_related("user__verigator").filter(nonce_digest__in=digests("nonce", nonce))
+    return rows.order_by("-step").first()
 
 
 def _is_over(challenge: Challenge) -> bool:
@@ -104,9 +112,27 @@ def _is_over(challenge: Challenge) -> bool:
     return challenge.consumed_at is not None and challenge.outcome not in retry
 
 
-def new(user: Any, *, ip: str | None, **fields: Any) -> tuple[Challenge, str]:
-    """Return the unsaved first challenge of a new pending login, and the nonce for its browser (128 random bits)."""
-    nonce = secrets.token_urlsafe(16)
+def form_of(request: HttpRequest) -> str:
+    """Return by what a form is known again that is posted twice, by a double click or a reload; "" if by nothing.
+
+    CSRF protection puts a value of its own into each page that is shown.
+    """
+    token = request.POST.get("csrfmiddlewaretoken", "") if request.method == "POST" else ""
+    return digest("form", token) if token else ""
+
+
+def new_nonce() -> str:
+    """Return 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+def new(user: Any, *, ip: str | None, form: str = "", **fields: Any) -> tuple[Challenge, str]:
+    """Return the unsaved first challenge of a new pending login, and the nonce for its browser.
+
+    Args:
+        form: of ``form_of``: the same form posted twice begins one login, since the rows of its nonce are unique.
+    """
+    nonce = digest("nonce.form", f"{user.pk}.{form}")[:32] if form else new_nonce()
     challenge = Challenge(user=user, nonce_digest=digest("nonce", nonce), ip=ip, created_at=timezone.now(), **fields)
     challenge.started_at = challenge.created_at
     return challenge, nonce

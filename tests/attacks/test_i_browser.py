@@ -32,8 +32,9 @@ def test_I01_a_post_without_its_token_changes_nothing(site, alice, staff):
     for url in (LOGIN, PIN, RESEND, CANCEL, RECOVERY, ENROL):
         assert strict(waiting).post(url, data).status_code == HTTPStatus.FORBIDDEN, url
         assert strict(waiting).post(url, {**data, "csrfmiddlewaretoken": "a" * 64}).status_code == HTTPStatus.FORBIDDEN
-    for url in (PHONE, CONFIRM, CODES, BROWSERS):
+    for url in (PHONE, CODES, BROWSERS):
         assert strict(full).post(url, data).status_code == HTTPStatus.FORBIDDEN, url
+    assert strict(full).post(CONFIRM, data)["Location"] == HOME, "nothing waits, and who is in goes on"
     desk = site.logged_in(staff)
     for action in ("reset_second_factor", "unlock", "issue_recovery_code", "sync_with_verigator"):
         url = "/admin/django_verigator/verigatoruser/"
