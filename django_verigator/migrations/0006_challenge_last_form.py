@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('django_verigator', '0004_refusal'),
+        ('django_verigator', '0005_reference'),
     ]
 
     operations = [
