@@ -52,8 +52,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, router
 from django.db.models import ForeignObjectRel
-from django.shortcuts import resolve_url
-from django.urls import NoReverseMatch, Resolver404, URLPattern, get_resolver, resolve, reverse
+from django.urls import NoReverseMatch, URLPattern, get_resolver, reverse
 from django.utils.module_loading import import_string
 
 from . import conf
@@ -61,7 +60,7 @@ from .backends import BaseBackend, build, stand_ins_allowed
 from .constants import METHOD_TOTP
 from .flows import registration
 from .middleware import VerigatorMiddleware
-from .views import LoginView
+from .views import LoginView, match_url
 
 TAG = "verigator"
 _USERS_TRIED = 100
@@ -392,10 +391,8 @@ def _check_second_door() -> list[checks.CheckMessage]:
 
 
 def _page(name: str) -> Any:
-    try:
-        return resolve(resolve_url(name)).func
-    except (NoReverseMatch, Resolver404):
-        return None
+    match = match_url(name)
+    return match.func if match is not None else None
 
 
 def _is_ours(view: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from http import HTTPStatus
 from math import ceil
@@ -20,11 +21,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import redirect, resolve_url
-from django.urls import Resolver404, ResolverMatch, get_script_prefix, resolve, reverse
+from django.urls import NoReverseMatch, Resolver404, ResolverMatch, get_script_prefix, resolve, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_deny
 from django.views.decorators.csrf import csrf_exempt
@@ -145,22 +146,22 @@ def _with_referrer_policy(response: HttpResponseBase) -> HttpResponseBase:
     return response
 
 
-def match_login() -> ResolverMatch | None:
-    """Return what a request for LOGIN_URL meets, or None; under a script prefix and a language prefix too.
-
-    Raises:
-        NoReverseMatch: LOGIN_URL is the name of no URL.
-    """
-    path = urlsplit(resolve_url(settings.LOGIN_URL)).path
+def match_url(to: str) -> ResolverMatch | None:
+    """Return what a request for this URL, or name of one, meets, or None; under a script or language prefix too."""
     try:
-        return resolve(f"/{path.removeprefix(get_script_prefix())}" if path.startswith("/") else path)
-    except Resolver404:
+        path = urlsplit(resolve_url(to)).path
+    except NoReverseMatch:
         return None
+    path = f"/{path.removeprefix(get_script_prefix())}" if path.startswith(get_script_prefix()) else path
+    for candidate in (path, f"/{get_language() or settings.LANGUAGE_CODE}{path}"):  # LocaleMiddleware leads there
+        with suppress(Resolver404):
+            return resolve(candidate)
+    return None
 
 
 def login_page(request: HttpRequest) -> auth_views.RedirectURLMixin:
     """Return the site's own login view for this request: it knows where a user lands, and on which hosts."""
-    match = match_login()
+    match = match_url(settings.LOGIN_URL)
     cls = getattr(match.func, "view_class", None) if match is not None else None
     if match is None or cls is None or not issubclass(cls, auth_views.RedirectURLMixin):
         match, cls = None, auth_views.LoginView

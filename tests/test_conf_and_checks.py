@@ -6,9 +6,11 @@ from dataclasses import fields
 from importlib import metadata
 
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.core.checks import Error, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.urls import include, path, set_script_prefix
 
 from django_verigator import checks, conf
 from django_verigator.backends import backends
@@ -375,3 +377,40 @@ def test_messages__are_errors_with_hints(settings):
 
 def test_migrations__are_complete(db):
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+class LanguageUrls:
+    urlpatterns = i18n_patterns(path("accounts/", include("django_verigator.urls")))
+
+
+@pytest.mark.fault("X11")
+@pytest.mark.parametrize(
+    ("urls", "login_url", "prefix", "expected"),
+    [
+        ("tests.site.urls", "verigator:login", "/shop/", False),
+        ("tests.site.urls", "/shop/accounts/login/", "/shop/", False),
+        ("tests.site.urls", "/plain/login/", "/", True),
+        (LanguageUrls, "verigator:login", "/", False),
+        (LanguageUrls, "/accounts/login/", "/", False),
+        (LanguageUrls, "/nowhere/", "/", True),
+    ],
+)
+def test_login_url__is_resolved_as_a_request_is(settings, urls, login_url, prefix, expected):
+    settings.ROOT_URLCONF, settings.LOGIN_URL = urls, login_url
+    set_script_prefix(prefix)
+    try:
+        assert ("verigator.W002" in ids()) is expected
+    finally:
+        set_script_prefix("/")
+
+
+@pytest.mark.fault("X11")
+def test_login_page_that_another_url_shadows__is_told(settings):
+    class Shadowed:
+        urlpatterns = (
+            path("accounts/login/", lambda request: None),
+            path("accounts/", include("django_verigator.urls")),
+        )
+
+    settings.ROOT_URLCONF, settings.LOGIN_URL = Shadowed, "verigator:login"
+    assert "verigator.W002" in ids()
