@@ -1,0 +1,19 @@
+"""docs/faults.md has each fault that was seen from outside, and each has a test that carries its id."""
+
+from __future__ import annotations
+
+from . import faults_table
+from .markdown import read
+
+
+def test_table__is_what_the_tests_say() -> None:
+    _, table, _ = faults_table.split(read(faults_table.PAGE))
+    assert table == faults_table.tables()
+
+
+def test_each_fault__has_a_test() -> None:
+    assert [fault for fault in faults_table.rows() if fault not in faults_table.tests()] == []
+
+
+def test_each_id_of_a_test__is_in_the_table() -> None:
+    assert faults_table.tests().keys() - faults_table.rows().keys() == set()
