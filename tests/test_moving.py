@@ -431,7 +431,7 @@ def test_export__leaves_no_column_out_by_chance():
         RecoveryCode: {"id", "user", "digest"},
         Challenge: {"id", "user", "nonce_digest", "step", "sends", "auth_backend", "auth_hash", "epoch", "next_url"}
         | {"password_given", "requested_method", "reference", "phone_digest", "phone_change", "resend_at"}
-        | {"superseded_at", "reference_digest"},
+        | {"superseded_at", "last_form", "reference_digest"},
     }
     names = {
         VerigatorUser: exporting._LINK,

@@ -71,7 +71,7 @@ def test_J02_a_phone_that_is_not_confirmed_is_not_in_force(site, alice):
     assert other.give_pin(site.sandbox.last_pin(OLD))["Location"] == HOME
     # An hour later the number can not be confirmed any more.
     site.wait(3601)
-    assert browser.post(CONFIRM, {"pin": site.pin_at(NEW)})["Location"] == LOGIN
+    assert browser.post(CONFIRM, {"pin": site.pin_at(NEW)})["Location"] == HOME
     assert site.link(alice).phone_number == OLD
 
 
