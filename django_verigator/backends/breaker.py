@@ -218,11 +218,12 @@ class Circuit:
         # Named anew after each success, which forgets all of them that way.
         store.add(self._causes, secrets.token_hex(8), _REMEMBERED)
         since = store.get(self._causes)
-        keys = [
-            f"{self._causes}.{salted_hmac('django_verigator.cause', f'{since}.{place}.{part}').hexdigest()}"
+        digests = [
+            salted_hmac("django_verigator.cause", f"{since}.{place}.{part}", algorithm="sha256").hexdigest()
             for place, part in enumerate(astuple(cause))
             if part
         ]
+        keys = [f"{self._causes}.{digest}" for digest in digests]
         if store.get_many(keys):
             return False
         # Of calls that fail at the same time, too, only one adds what they have in common.
