@@ -146,6 +146,9 @@ class Settings:
     """Kinds of numbers that no code is sent to, by the names of the phonenumbers library, and ``"satellite"``."""
     TRUSTED_BROWSER_DAYS: int = 0
     """For how many days a browser may skip the second step if its user wishes so (at most 90); 0: never."""
+    ENROL_SECONDS: int = 0
+    """For how many seconds after signing in a user who has no password to be asked for may enrol a first phone; then
+    the user signs in anew. 0: always, so that whoever has got hold of the session can."""
     KEPT_COOKIES: tuple[str, ...] = ()
     """Names of cookies which a login view of yours may set although the PIN is still owed, beside those of messages,
     language and CSRF. Never one that is worth a login."""
@@ -304,6 +307,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         f"a list of {phone.TYPES}",
     ),
     ("TRUSTED_BROWSER_DAYS", lambda value: _is_int(value, 0, 90), "an integer from 0 to 90"),
+    ("ENROL_SECONDS", lambda value: _is_int(value, 0, 86_400), "an integer from 0 to 86400"),
     ("KEPT_COOKIES", _is_words, "a list of cookie names"),
     ("NOTIFY", _is_bool, "True or False"),
     ("PRUNE_DAYS", lambda value: _is_int(value, 1, 3650), "an integer from 1 to 3650"),

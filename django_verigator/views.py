@@ -13,8 +13,10 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.contrib.auth import logout
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.views import redirect_to_login
 from django.db import connections, transaction
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -412,6 +414,9 @@ class EnrolView(_Page, _NextMixin, FormView):  # type: ignore[type-arg]
             if _is_out_of_date(request) and self.challenge:
                 return cast("HttpResponseBase", request.verigator_refused)  # type: ignore[attr-defined]
             return redirect("verigator:verify" if self.challenge else settings.LOGIN_REDIRECT_URL)
+        if login.must_sign_in_anew(request, self.user, self.challenge):
+            logout(request)  # a login page may send on who is in
+            return redirect_to_login(reverse("verigator:enrol"))
         return _with_referrer_policy(super().dispatch(request, *args, **kwargs))
 
     def get_form_kwargs(self) -> dict[str, Any]:

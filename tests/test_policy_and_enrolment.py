@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import pytest
 from django.contrib.auth import SESSION_KEY
+from django.core.cache import cache
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -15,7 +16,7 @@ from django.utils import timezone
 from django_verigator import checks
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
-from django_verigator.flows import policy, support
+from django_verigator.flows import gate, policy, support
 from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser
 
 from .conftest import PASSWORD, PHONE, give_password, sent_pin
@@ -275,3 +276,76 @@ def test_next_with_a_nul__is_dropped_where_a_phone_is_enrolled(carol, browser):
     page = browser.get("/accounts/enrol/?next=/a%00b")
     assert page.status_code == HTTPStatus.OK
     assert page.context["next"] == ""
+
+
+# --- a first phone of a user who has no password to be asked for ------------------------------------------------------
+
+
+@pytest.fixture
+def sso_user(db, django_user_model):
+    user = django_user_model.objects.create_user("sso", email="sso@example.com")
+    assert not user.has_usable_password()
+    return user
+
+
+def some_time_later(client):
+    session = client.session
+    user, at = session[gate.SIGNED_IN]
+    session[gate.SIGNED_IN] = [user, at - 301]
+    session.save()
+
+
+@pytest.fixture
+def only_who_has_just_signed_in(settings):
+    settings.VERIGATOR = {**settings.VERIGATOR, "ENROL_SECONDS": 300}
+
+
+@pytest.mark.fault("T06")
+@pytest.mark.parametrize("required", ["enrolled", "all"])
+def test_session_alone__enrols_no_phone_where_the_site_wants_a_new_sign_in(
+    only_who_has_just_signed_in, sso_user, browser, settings, required
+):
+    browser.get("/magic/sso/")  # signs in without a password
+    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": required}
+    cache.clear()
+    some_time_later(browser)
+    browser.get("/private/")
+    for answer in (browser.get(ENROL), browser.post(ENROL, {"phone": NUMBER})):
+        assert answer["Location"].startswith("/accounts/login/")
+    assert SESSION_KEY not in browser.session, "a login page that sends on who is in must not send back"
+    assert locmem.outbox == []
+    assert not PhoneChange.objects.exists()
+
+
+@pytest.mark.fault("T06")
+def test_session_of_another_user__is_no_sign_in_of_this_one(only_who_has_just_signed_in, sso_user, carol, browser):
+    browser.get("/magic/carol/")
+    session = browser.session
+    signed_in = session[gate.SIGNED_IN]
+    browser.force_login(sso_user)
+    session = browser.session
+    session[gate.SIGNED_IN] = signed_in
+    session.save()
+    assert browser.post(ENROL, {"phone": NUMBER})["Location"].startswith("/accounts/login/")
+
+
+@pytest.mark.fault("T06")
+@pytest.mark.parametrize("required", ["enrolled", "all"])
+def test_user_who_has_just_signed_in__enrols_a_phone_and_is_told_by_mail(
+    only_who_has_just_signed_in, sso_user, browser, settings, mailoutbox, required, django_capture_on_commit_callbacks
+):
+    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": required}
+    browser.get("/magic/sso/")
+    with django_capture_on_commit_callbacks(execute=True):
+        browser.post(ENROL, {"phone": NUMBER})
+        browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert VerigatorUser.objects.get(user=sso_user).phone_number == NUMBER
+    assert [mail.to for mail in mailoutbox] == [["sso@example.com"]]
+
+
+@pytest.mark.fault("T06")
+def test_user_with_a_password__is_asked_for_that_instead(only_who_has_just_signed_in, carol, browser):
+    browser.get("/magic/carol/")
+    some_time_later(browser)
+    assert 'name="password"' in browser.get(ENROL).content.decode()
+    assert browser.post(ENROL, {"phone": NUMBER, "password": PASSWORD})["Location"] == PIN_PAGE

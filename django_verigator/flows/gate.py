@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils.functional import LazyObject, empty
 
+from .. import conf
 from ..constants import METHOD_BROWSER
 from . import browsers, policy
 from .pending import CookieJar
@@ -23,6 +24,9 @@ from .pending import CookieJar
 MARK = "_auth_verigator"
 """The one session key of a verified session: user, epoch, time (epoch seconds) and method of the proof. Named like
 Django's own, which sites leave out where they keep a session's data and put it back after a log-out."""
+
+SIGNED_IN = "_auth_verigator_signed_in"
+"""Session key of who has signed in here last, and when (epoch seconds); where ENROL_SECONDS asks for it."""
 
 _MARK_TYPES = {"user": str, "epoch": str, "at": int, "method": str}
 
@@ -146,6 +150,11 @@ class Gate:
         mark = self.mark(user) if user.is_authenticated else None
         return mark is not None and time.time() - mark["at"] <= max_age.total_seconds()
 
+    def signed_in_within(self, user: Any, seconds: int) -> bool:
+        """Whether this user has signed in to this session so many seconds ago or less, however, PIN or not."""
+        who, at = self.request.session.get(SIGNED_IN) or ("", 0)
+        return who == _session_pk(user) and time.time() - at <= seconds
+
     def end_hidden_logins(self) -> None:
         """Undo each login of this request that its own session does not show, if its user owes the second step.
 
@@ -175,6 +184,8 @@ class Gate:
             drop_old_proof(session, user)
         if _is_written(session, user):
             self.admitted = None
+            if conf.current().ENROL_SECONDS:
+                session[SIGNED_IN] = [_session_pk(user), int(time.time())]
         self.logins.append((session, _bare(user)))
 
     def has_logged_in(self) -> bool:

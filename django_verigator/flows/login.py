@@ -481,6 +481,14 @@ def enrolment_needs_password(user: Any, challenge: Challenge | None) -> bool:
     return _has_password(user) and not (challenge is not None and challenge.password_given)
 
 
+def must_sign_in_anew(request: HttpRequest, user: Any, challenge: Challenge | None) -> bool:
+    """Whether a session alone would enrol a phone, and the site does not want that: see ENROL_SECONDS."""
+    seconds = conf.current().ENROL_SECONDS
+    if not seconds or _has_password(user) or (challenge is not None and challenge.password_given):
+        return False
+    return not gate.of(request).signed_in_within(user, seconds)
+
+
 def enrol(request: HttpRequest, user: Any, challenge: Challenge | None, phone_number: str, next_url: str = "") -> None:
     """Send a PIN to the first phone of a user; it counts when the PIN comes back.
 

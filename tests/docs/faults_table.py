@@ -68,6 +68,7 @@ T02 a proof ends with the login it was given in
 T03 failures that one number, user or address brings about open the circuit for nobody else
 T04 every start and registration is counted, also one that failed or was refused, and leaves a trace
 T05 a login by app waits for the code that is good already; who runs out of starts is told by mail
+T06 a first phone is told by mail; where the site wants it, a user without a password enrols one only soon after signing in
 T07 a middleware between AuthenticationMiddleware and ours is a check
 T08 the last accepted PINs are refused for ten minutes
 T09 a provider's reference belongs to one challenge
