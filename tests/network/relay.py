@@ -138,11 +138,11 @@ class Line:
                     return self.reset()
                 if self.forgotten:
                     continue
-                room = self.room.get(what, len(piece) + 1)
-                target.sendall(piece[:room])
-                if what in self.room:
-                    self.room[what] -= len(piece)
-                    if self.room[what] <= 0:
+                rooms = self.room  # an order that comes from here on is about the next piece
+                target.sendall(piece[: rooms.get(what, len(piece))])
+                if what in rooms:
+                    rooms[what] -= len(piece)
+                    if rooms[what] <= 0:
                         return self.reset()
             if not self.forgotten:
                 target.shutdown(socket.SHUT_WR)
