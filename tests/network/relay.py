@@ -98,6 +98,7 @@ class Relay:
             while True:
                 client, _ = self._listener.accept()
                 self.lines.append(Line(self, client, self._provider))
+                self.lines[-1].start()  # not before it can be given orders
 
     def __enter__(self) -> Relay:
         return self
@@ -126,6 +127,8 @@ class Line:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ways = ((self._client, self._server, "request"), (self._server, self._client, "reply"))
         self._threads = [threading.Thread(target=self._pass_on, args=way, daemon=True) for way in ways]
+
+    def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
