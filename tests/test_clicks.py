@@ -12,6 +12,7 @@ from django.urls import include, path
 from django.utils import timezone
 
 from django_verigator.backends import locmem
+from django_verigator.flows.refusals import Reason, Refused
 from django_verigator.models import Challenge, VerigatorUser
 from django_verigator.testing import login_verified
 from django_verigator.views import LoginView
@@ -256,3 +257,17 @@ def test_user_whose_password_column_is_empty__is_asked_for_none(db, browser):
     assert user.password == ""
     login_verified(browser, user)
     assert len(browser.post("/accounts/security/recovery-codes/").context["codes"]) == 10
+
+
+@pytest.mark.fault("P04")
+def test_login_that_the_database_never_takes__is_tried_twice_and_not_for_ever(alice, browser, monkeypatch):
+    """As where its user is deleted just now."""
+    calls = []
+
+    def refuse(*args, **kwargs):
+        calls.append(args)
+        raise Refused(Reason.PAUSE)
+
+    monkeypatch.setattr("django_verigator.flows.sending.start", refuse)
+    assert give_password(browser, **FORM)["Location"] == PIN_PAGE
+    assert len(calls) == 2

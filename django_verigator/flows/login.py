@@ -249,14 +249,14 @@ def _method() -> str:
     return str(conf.current().METHOD)
 
 
-def _send_first(request: HttpRequest, challenge: Challenge, link: VerigatorUser) -> None:
+def _send_first(request: HttpRequest, challenge: Challenge, link: VerigatorUser, *, again: bool = False) -> None:
     """Start the first code of a login; the login waits in any case, and the PIN page says what happened."""
     try:
         sending.start(challenge, link, _method())
     except Refused as refused:
-        if refused.reason == Reason.PAUSE:  # the same form, posted twice
+        if refused.reason == Reason.PAUSE and not again:  # the same form, posted twice
             if not _goes_on(request, challenge):
-                _send_first(request, challenge, link)
+                _send_first(request, challenge, link, again=True)
         elif challenge._state.adding:  # a limit refused it before anything was written
             if refused.reason not in (Reason.LOCKED, Reason.STOPPED):  # the page says so for as long as it is so
                 challenge.outcome = Challenge.Outcome.REFUSED
