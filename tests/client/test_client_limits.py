@@ -278,9 +278,9 @@ def test_M06_flood(serve: Serve, hasty: Client, clock: Clock, name: str, call: o
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # On a busy machine the deadline may come before the flood has reached its cap.
+    # On a busy machine the deadline may come before the flood has reached its cap, or before there is a connection.
     assert type(error) in {InvalidResponseError, ConnectionFailedError, RequestTimeoutError}
-    assert error.sent is True
+    assert error.sent is True or type(error) is RequestTimeoutError
     assert peak < 3_000_000
 
 
