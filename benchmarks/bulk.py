@@ -11,6 +11,10 @@ import threading
 import time
 from itertools import count
 
+from django_verigator.records import sync
+from django_verigator.records.registration import RegistrationResult
+from django_verigator.records.sync import missing_links
+
 from . import setup
 
 USERS = 3000
@@ -116,16 +120,16 @@ def _sync(workers: int, users: int) -> float:
     """Seconds of a run over links that wait: leased, called for, stored."""
     from django.contrib.auth.models import User
 
-    from django_verigator.flows import syncing
+    from django_verigator.models import RemoteDeletion
 
     User.objects.all().delete()
-    syncing.RemoteDeletion.objects.all().delete()
+    RemoteDeletion.objects.all().delete()
     User.objects.bulk_create(User(username=f"u{n}", first_name=f"+372{55_000_000 + n}") for n in range(users))
-    syncing.make_missing_links()
+    missing_links.make_missing_links()
     began = time.perf_counter()
-    report = syncing.sync_all(due_only=True, workers=workers)
+    report = sync.sync_all(due_only=True, workers=workers)
     seconds = time.perf_counter() - began
-    assert report.counts[syncing.Outcome.REGISTERED] == users, report
+    assert report.counts[RegistrationResult.REGISTERED] == users, report
     return seconds
 
 

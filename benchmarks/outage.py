@@ -22,6 +22,8 @@ from typing import Any
 
 import requests
 
+from django_verigator.flows import recovery
+
 from . import outage_site, setup
 
 USERS = 50
@@ -313,8 +315,6 @@ def _database() -> Iterator[str]:
 def _prepare(options: dict[str, Any]) -> list[str]:
     outage_site.configure(options)
     from django.contrib.auth.models import User
-
-    from django_verigator.flows import recovery
 
     users = [User.objects.create_user(f"user{n}", password=PASSWORD, first_name=phone(n)) for n in range(USERS)]
     return [recovery.renew(user)[0] for user in users[:WITH_A_RECOVERY_CODE]]

@@ -13,7 +13,7 @@ from django.urls import include, path
 
 from django_verigator.backends import Recipient, backends
 from django_verigator.decorators import verified_required
-from django_verigator.flows import gate
+from django_verigator.flows.session import session_guard
 from django_verigator.models import VerigatorUser
 
 
@@ -41,12 +41,12 @@ class PlainLoginView(LoginView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
-        gate.of(self.request).admitted = self.request.session[auth.SESSION_KEY]
+        session_guard(self.request).admitted = self.request.session[auth.SESSION_KEY]
         return response
 
 
 def _let_pass(request: HttpRequest, link: VerigatorUser) -> None:
-    gate.of(request).admitted = request.session[auth.SESSION_KEY]
+    session_guard(request).admitted = request.session[auth.SESSION_KEY]
 
 
 @login_required

@@ -15,7 +15,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.db import connections, router
+from django.db import connections
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -29,27 +29,28 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from . import conf
+from . import conf, db
 from .backends import Circuit, CircuitState, backends
 from .decorators import refusal
-from .flows import glance, limits, pending, policy, recovery, support, syncing
-from .flows.login import PROOF_MAX_AGE
-from .flows.refusals import Refused
-from .flows.registration import Outcome
+from .exceptions import Refused
+from .flows import cookies, limits, policy, recovery, support
+from .flows.account import PROOF_MAX_AGE
 from .models import Challenge, VerigatorUser
+from .records import statistics, sync
+from .records.registration import RegistrationResult
 
 PERMISSION = "django_verigator.change_verigatoruser"
 _SHOWN_FAILURES = 10
 _SYNC_SECONDS = 3.0
 """Nobody waits longer for a page that asks the provider about many users; the next run of sync goes on."""
 _OUTCOMES = {
-    Outcome.REGISTERED: _("registered"),
-    Outcome.REPAIRED: _("repaired"),
-    Outcome.UNCHANGED: _("already in order"),
-    Outcome.NO_PHONE: _("without a phone"),
-    Outcome.REFUSED: _("number refused"),
-    Outcome.POSTPONED: _("to be tried again later"),
-    Outcome.BUSY: _("just being registered by somebody else"),
+    RegistrationResult.REGISTERED: _("registered"),
+    RegistrationResult.REPAIRED: _("repaired"),
+    RegistrationResult.UNCHANGED: _("already in order"),
+    RegistrationResult.NO_PHONE: _("without a phone"),
+    RegistrationResult.REFUSED: _("number refused"),
+    RegistrationResult.POSTPONED: _("to be tried again later"),
+    RegistrationResult.BUSY: _("just being registered by somebody else"),
 }
 _CIRCUITS = {
     CircuitState.CLOSED: _("in order"),
@@ -72,7 +73,7 @@ def sync_with_verigator(modeladmin: admin.ModelAdmin[Any], request: HttpRequest,
     rows = queryset.select_related("user") if queryset.model is VerigatorUser else queryset
     users = [row.user if isinstance(row, VerigatorUser) else row for row in rows]
     limit = 0 if _is_in_transaction() else conf.current().ADMIN_SYNC_LIMIT
-    report, left = syncing.sync_users(users[:limit], seconds=_SYNC_SECONDS)
+    report, left = sync.sync_users(users[:limit], seconds=_SYNC_SECONDS)
     parts = [f"{_OUTCOMES[outcome]}: {count}" for outcome, count in report.counts.items() if count]
     if parts:
         modeladmin.message_user(request, ", ".join(parts), messages.WARNING if report.failures else messages.SUCCESS)
@@ -83,7 +84,7 @@ def sync_with_verigator(modeladmin: admin.ModelAdmin[Any], request: HttpRequest,
         modeladmin.message_user(request, f"{text} (+{more})" if more > 0 else text, messages.ERROR)
     left = [*left, *users[limit:]]
     if left:
-        syncing.mark_due(left)
+        sync.mark_due(left)
         text = ngettext(
             "%(count)d more user is left to the next run of verigator_sync.",
             "%(count)d more users are left to the next run of verigator_sync.",
@@ -93,7 +94,7 @@ def sync_with_verigator(modeladmin: admin.ModelAdmin[Any], request: HttpRequest,
 
 
 def _is_in_transaction() -> bool:
-    return bool(connections[router.db_for_write(VerigatorUser)].settings_dict["ATOMIC_REQUESTS"])
+    return bool(db.connection().settings_dict["ATOMIC_REQUESTS"])
 
 
 def _users(
@@ -190,7 +191,7 @@ def issue_recovery_code(
     if (answer := _demand_proof(modeladmin, request)) is not None:
         return answer
     try:
-        limits.require_first_post(pending.form_of(request))
+        limits.require_first_post(cookies.form_digest(request))
     except Refused:
         modeladmin.message_user(
             request, gettext("This code was shown already. Choose the action again."), messages.ERROR
@@ -240,11 +241,11 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
         return self.fields or ()
 
 
-def _glance(request: HttpRequest) -> glance.Glance:
+def _glance(request: HttpRequest) -> statistics.Statistics:
     # Once a request: the panel above the list and the filter beside it show the same numbers.
-    found: glance.Glance | None = getattr(request, "_verigator_glance", None)
+    found: statistics.Statistics | None = getattr(request, "_verigator_glance", None)
     if found is None:
-        found = request._verigator_glance = glance.look()  # type: ignore[attr-defined]
+        found = request._verigator_glance = statistics.collect()  # type: ignore[attr-defined]
     return found
 
 
@@ -340,11 +341,11 @@ class VerigatorUserAdmin(_ReadOnly):
 
     @admin.display(description=_("owes the second step"), boolean=True)
     def owes_second_step(self, link: VerigatorUser) -> bool:
-        return policy.owes_second_step(link.user, link)
+        return policy.owes_second_factor(link.user, link)
 
     @admin.display(description=_("recovery codes left"))
     def recovery_codes_left(self, link: VerigatorUser) -> int:
-        return recovery.left(link.user)
+        return recovery.count_unused(link.user)
 
     @admin.display(description=_("last challenge"))
     def last_challenge(self, link: VerigatorUser) -> str:

@@ -58,8 +58,8 @@ from django.utils.module_loading import import_string
 from . import conf
 from .backends import BaseBackend, build, stand_ins_allowed
 from .constants import METHOD_TOTP
-from .flows import registration
 from .middleware import VerigatorMiddleware
+from .records import links, site_phones
 from .views import LoginView, match_url
 
 TAG = "verigator"
@@ -524,10 +524,10 @@ def _check_phone_of_users() -> list[checks.CheckMessage]:
     if config.PHONE is None or config.REQUIRED == "none" or _check_phone():
         return []
     users = get_user_model()._default_manager.order_by("-pk")
-    relations = registration.phone_relations()
+    relations = site_phones.phone_relations()
     tried = 0
     for user in (users.select_related(*relations) if relations else users)[:_USERS_TRIED]:
-        if registration.phone_of(user) != "":
+        if site_phones.phone_of(user) != "":
             return []
         tried += 1
     if not tried:
@@ -543,7 +543,7 @@ def _check_phone_of_users() -> list[checks.CheckMessage]:
 
 
 def _check_numbers() -> list[checks.CheckMessage]:
-    unusable = registration.without_usable_number().count()
+    unusable = links.without_usable_number().count()
     if not unusable:
         return []
     return [

@@ -158,7 +158,7 @@ class Settings:
     """After how many days ``verigator_prune`` deletes challenges."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
     """Addresses or networks of your reverse proxies; only from them is ``X-Forwarded-For`` believed."""
-    DISPATCHER: str = "django_verigator.flows.registration.run_now"
+    DISPATCHER: str = "django_verigator.records.dispatching.run_now"
     """Dotted path of a callable that takes a link's primary key after commit and has it registered, now or later:
     at once, or in a worker of Django's tasks or of Celery (``django_verigator.contrib``)."""
     SYNC_WORKERS: int = 4

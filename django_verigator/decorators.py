@@ -14,7 +14,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.http import urlencode
 
-from .flows import gate, login, policy
+from .flows import login, policy, redirects
+from .flows.session import session_guard
 
 _V = TypeVar("_V", bound=Callable[..., Any])
 
@@ -67,7 +68,7 @@ def refusal(
         max_age: as of ``verified_required``.
         back: where the user comes back to after a new proof; None for the page with the form, or this one.
     """
-    door = gate.of(request)
+    door = session_guard(request)
     # Whoever was put on the request behind the middleware's back has not been looked at yet.
     user = door.admit(user)
     if not user.is_authenticated:
@@ -77,7 +78,7 @@ def refusal(
     if door.admitted is None:  # asked again, the user turned out to have lost the trust
         return redirect_to_login(request.get_full_path())
     here = _way_back(request) if back is None else back
-    if not policy.standing(user).has_phone:
+    if not policy.requirement_of(user).has_phone:
         return redirect_with_next("verigator:enrol", here)
     login.step_up(request, user, here)
     return redirect("verigator:verify")
@@ -88,7 +89,7 @@ def _way_back(request: HttpRequest) -> str:
         return request.get_full_path()
     # Back to the page with the form.
     page = request.META.get("HTTP_REFERER", "")
-    return page if login.is_safe_url(request, page) else ""
+    return page if redirects.is_safe_url(request, page) else ""
 
 
 def redirect_with_next(name: str, next_url: str) -> HttpResponseBase:

@@ -19,8 +19,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from . import phone
 from .cleaning import plain_text
-from .flows import login
-from .flows.refusals import Reason, Refused
+from .exceptions import Reason, Refused
+from .flows import account
 from .hidden import HiddenText
 
 # ASCII digits alone, as ``plain_text`` leaves them: \d takes others, $ takes a newline behind the last digit.
@@ -165,7 +165,7 @@ class PasswordForm(forms.Form):
     def clean_password(self) -> str:
         password: str = self.cleaned_data["password"]
         try:
-            right = login.confirm_password(self.request, self.user, password)
+            right = account.confirm_password(self.request, self.user, password)
         except Refused as refused:
             raise ValidationError(explain(refused), code="limit") from None
         if not right:

@@ -21,9 +21,10 @@ from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_variables
 
 from . import conf
-from .flows import login, patience
-from .flows.deadlocks import GaveUpError
-from .flows.gate import Gate
+from .db import RetriesExhaustedError
+from .flows import login, redirects
+from .flows.session import SessionGuard
+from .records import time_budget
 
 GetResponse = Callable[[HttpRequest], Any]
 
@@ -51,12 +52,12 @@ class VerigatorMiddleware:
         self._enter(request)
         if self.is_async:
             return self._acall(request)
-        with patience.one_request():
+        with time_budget.for_request():
             response: HttpResponseBase = self.get_response(request)
         return self._leave(request, response) if _has_work(request) else response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        with patience.one_request():
+        with time_budget.for_request():
             response: HttpResponseBase = await self.get_response(request)
         return await sync_to_async(self._leave)(request, response) if _has_work(request) else response
 
@@ -65,7 +66,7 @@ class VerigatorMiddleware:
             raise ImproperlyConfigured(
                 "VerigatorMiddleware needs SessionMiddleware and AuthenticationMiddleware before it in MIDDLEWARE."
             )
-        door = request.verigator = Gate(request)  # type: ignore[attr-defined]
+        door = request.verigator = SessionGuard(request)  # type: ignore[attr-defined]
         door.outer_user = request.user
         door.lazy_user = SimpleLazyObject(partial(_guarded, door, door.outer_user))
         request.user = door.lazy_user
@@ -81,7 +82,7 @@ class VerigatorMiddleware:
         return None if _is_untouched(request) else await sync_to_async(self._look_again)(request)
 
     def _look_again(self, request: HttpRequest) -> HttpResponseBase | None:
-        door: Gate = request.verigator  # type: ignore[attr-defined]
+        door: SessionGuard = request.verigator  # type: ignore[attr-defined]
         found = [user for user in _put_there(request) if user.is_authenticated]
         for user in found:
             if not door.admit(user, fresh=True).is_authenticated:
@@ -93,7 +94,7 @@ class VerigatorMiddleware:
 
     @sensitive_variables()  # of every frame below, down to the provider's call
     def _leave(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        door: Gate = request.verigator  # type: ignore[attr-defined]
+        door: SessionGuard = request.verigator  # type: ignore[attr-defined]
         next_url, sends = _page(request), False
         if _has_new_login(request, door):
             # The newest login counts, whoever was caught before it.
@@ -111,11 +112,11 @@ class VerigatorMiddleware:
     def _answer_instead(
         self, request: HttpRequest, response: HttpResponseBase, next_url: str, sends: bool
     ) -> HttpResponseBase:
-        door: Gate = request.verigator  # type: ignore[attr-defined]
+        door: SessionGuard = request.verigator  # type: ignore[attr-defined]
         user, auth_backend = door.caught or (None, "")
         try:
-            goes_on = login.catch(request, user, auth_backend, next_url, sends=sends)
-        except GaveUpError:
+            goes_on = login.intercept(request, user, auth_backend, next_url, sends=sends)
+        except RetriesExhaustedError:
             text = gettext("That did not work. Try again in a little while.")
             return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8")
         # Where each request logs in anew (RemoteUser), the pages of the second step must still be reached.
@@ -135,19 +136,19 @@ def _kept_cookies() -> tuple[str, ...]:
 
 
 def _has_work(request: HttpRequest) -> bool:
-    door: Gate = request.verigator  # type: ignore[attr-defined]
+    door: SessionGuard = request.verigator  # type: ignore[attr-defined]
     return door.caught is not None or bool(door.logins) or door.cookies.has_work or request.session.modified
 
 
 def _is_untouched(request: HttpRequest) -> bool:
     # Compared and not evaluated: this runs in the event loop too, and a user may be lazy.
-    door: Gate = request.verigator  # type: ignore[attr-defined]
+    door: SessionGuard = request.verigator  # type: ignore[attr-defined]
     return request.user is door.lazy_user and getattr(request, "auser", None) is door.lazy_auser
 
 
 def _put_there(request: HttpRequest) -> Iterator[Any]:
     """Yield whom others have put on the request since it came in."""
-    door: Gate = request.verigator  # type: ignore[attr-defined]
+    door: SessionGuard = request.verigator  # type: ignore[attr-defined]
     if request.user is not door.lazy_user:
         yield request.user
     auser = getattr(request, "auser", None)
@@ -155,7 +156,7 @@ def _put_there(request: HttpRequest) -> Iterator[Any]:
         yield async_to_sync(auser)()
 
 
-def _has_new_login(request: HttpRequest, door: Gate) -> bool:
+def _has_new_login(request: HttpRequest, door: SessionGuard) -> bool:
     # Only a session that was changed can hold a login made on the way; reading it then costs nothing more.
     session = request.session
     return session.modified and session.get(auth.SESSION_KEY) not in (None, door.admitted)
@@ -190,13 +191,13 @@ def _landing(request: HttpRequest, response: HttpResponseBase) -> str:
 
 
 def _safe(request: HttpRequest, url: str) -> str:
-    return url if login.is_safe_url(request, url) else ""
+    return url if redirects.is_safe_url(request, url) else ""
 
 
-def _guarded(door: Gate, user: Any) -> Any:
+def _guarded(door: SessionGuard, user: Any) -> Any:
     return door.admit(user)
 
 
-async def _aguarded(door: Gate, auser: Callable[[], Awaitable[Any]]) -> Any:
+async def _aguarded(door: SessionGuard, auser: Callable[[], Awaitable[Any]]) -> Any:
     user = await auser()
     return await sync_to_async(door.admit)(user) if user.is_authenticated else user

@@ -6,11 +6,14 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db import router, transaction
+from django.db import router
 from django.db.models.signals import post_save, pre_delete, pre_save
 
-from .flows import events, gate, login, registration
+from . import db, events
+from .flows import lockout, login
+from .flows.session import drop_old_proof
 from .models import PhoneChange, VerigatorUser
+from .records import deletion, dispatching, links
 
 # A login writes one of these; it never changes where a phone comes from.
 _NOTHING_TO_DO = frozenset({"last_login", "password"})
@@ -27,7 +30,7 @@ def user_saved(
         return
     if update_fields is not None and _NOTHING_TO_DO.issuperset(update_fields):
         return
-    registration.on_user_saved(instance)
+    dispatching.on_user_saved(instance)
 
 
 def user_saves(
@@ -39,8 +42,8 @@ def user_saves(
     is_stored_anew = update_fields is not None and set(update_fields) == {"password"}
     if instance.pk is not None and not instance._state.adding and (is_chosen or is_stored_anew):
         try:
-            with transaction.atomic(using=router.db_for_write(VerigatorUser)):
-                login.keep_stop(instance)
+            with db.atomic():
+                lockout.keep_over_rehash(instance)
         except Exception as error:  # noqa: BLE001 - a save never fails because of us
             events.site_failed("link_failed", instance, error)
 
@@ -53,17 +56,17 @@ def _is_user_model(sender: type) -> bool:
 
 
 def link_deleted(sender: type, instance: VerigatorUser, *, using: str, **kwargs: Any) -> None:
-    if using != router.db_for_write(VerigatorUser):
+    if using != db.alias():
         return
     # In the transaction that deletes the rows: rolled back together, and the provider is not asked now. Sent before
     # anything is gone, so that a phone on its way is seen as well.
-    registration.lock_link(instance.user_id)
+    links.lock(instance.user_id)
     # A registration may have been under way since ``instance`` was read.
     rows = VerigatorUser.objects.filter(pk=instance.pk)
     for verigator_id, id_in_service in rows.values_list("verigator_id", "id_in_service"):
-        registration.forget_remote(verigator_id, id_in_service)
+        deletion.schedule(verigator_id, id_in_service)
     for change in PhoneChange.objects.filter(user_id=instance.user_id):
-        registration.forget_remote(change.verigator_id, change.id_in_service)
+        deletion.schedule(change.verigator_id, change.id_in_service)
 
 
 def logged_in(sender: type, request: Any, user: Any, **kwargs: Any) -> None:
@@ -73,7 +76,7 @@ def logged_in(sender: type, request: Any, user: Any, **kwargs: Any) -> None:
     if hasattr(request, "verigator"):
         request.verigator.note_login(session, user)
     else:
-        gate.drop_old_proof(session, user)
+        drop_old_proof(session, user)
 
 
 def logged_out(sender: type, request: Any, **kwargs: Any) -> None:

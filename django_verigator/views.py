@@ -34,13 +34,14 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.generic import FormView, TemplateView, View
 
-from . import conf
+from . import conf, events
 from .constants import METHOD_SMS, METHOD_TOTP
-from .flows import events, gate, limits, login, pending
+from .db import RetriesExhaustedError
+from .exceptions import Reason, Refused
+from .flows import account, completion, cookies, enrolment, limits, login, pending, redirects
 from .flows.checking import why_closed
-from .flows.deadlocks import GaveUpError
-from .flows.refusals import Reason, Refused
-from .flows.sending import has_another_way
+from .flows.providers import has_another_way
+from .flows.session import session_guard
 from .forms import EnrolForm, PasswordForm, PinForm, RecoveryForm, explain, mark_wrong
 from .mixins import VerifiedRequiredMixin
 from .models import Challenge
@@ -77,7 +78,7 @@ def _answer_when_database_gives_up(view: Callable[..., HttpResponseBase]) -> Cal
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(request, *args, **kwargs)
-        except GaveUpError:
+        except RetriesExhaustedError:
             return _unavailable(gettext("That did not work. Try again in a little while."))
 
     return wrapper
@@ -190,7 +191,7 @@ class _NextMixin(auth_views.RedirectURLMixin):
     def get_redirect_url(self, *args: Any) -> str:
         # Stricter than Django's own: it is stored, and not every database takes every character.
         url = super().get_redirect_url(*args)
-        return url if login.is_safe_url(self.request, url, self.get_success_url_allowed_hosts()) else ""
+        return url if redirects.is_safe_url(self.request, url, self.get_success_url_allowed_hosts()) else ""
 
 
 @method_decorator(_ENTRANCE, name="dispatch")
@@ -212,10 +213,10 @@ class LoginView(_Page, _NextMixin, auth_views.LoginView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
-        over = login.take_ended(self.request) if self.request.method == "GET" else None
+        over = pending.take_ended(self.request) if self.request.method == "GET" else None
         if over is not None:
             context["ended"] = explain(Refused(Reason.ENDED))
-            if login.is_safe_url(self.request, over.next_url, self.get_success_url_allowed_hosts()):
+            if redirects.is_safe_url(self.request, over.next_url, self.get_success_url_allowed_hosts()):
                 context[self.redirect_field_name] = context[self.redirect_field_name] or over.next_url
         return context
 
@@ -237,7 +238,7 @@ class PendingView(auth_views.RedirectURLMixin, View):
     challenge: Challenge
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        challenge = login.current(request)
+        challenge = pending.current(request)
         if challenge is None:
             return self.no_pending_login()
         self.challenge = challenge
@@ -245,7 +246,7 @@ class PendingView(auth_views.RedirectURLMixin, View):
 
     def no_pending_login(self) -> HttpResponseBase:
         if self.request.user.is_authenticated:
-            login.drop_pending(self.request)
+            pending.drop(self.request)
             return HttpResponseRedirect(self.landing(""))
         # The login page says that the login has ended, and forgets it.
         return redirect(settings.LOGIN_URL)
@@ -254,7 +255,7 @@ class PendingView(auth_views.RedirectURLMixin, View):
         """Return where to go after the login: checked again, since it has waited outside our hands."""
         page = login_page(self.request)
         hosts = page.get_success_url_allowed_hosts() | self.success_url_allowed_hosts
-        if next_url and login.is_safe_url(self.request, next_url, hosts):
+        if next_url and redirects.is_safe_url(self.request, next_url, hosts):
             return next_url
         return resolve_url(self.next_page) if self.next_page else page.get_default_redirect_url()
 
@@ -269,7 +270,7 @@ class PinPage(_Page, PendingView, FormView):  # type: ignore[type-arg]
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         challenge = self.challenge
         closed = why_closed(challenge)
-        barred = login.barred(challenge)
+        barred = login.active_lockout(challenge)
         wait = max(0, ceil((challenge.resend_at - timezone.now()).total_seconds())) if challenge.resend_at else 0
         return super().get_context_data(
             challenge=challenge,
@@ -291,7 +292,7 @@ class PinPage(_Page, PendingView, FormView):  # type: ignore[type-arg]
             resend_in=wait,
             can_enrol=challenge.purpose == Challenge.Purpose.PHONE and bool(challenge.auth_backend),
             can_recover=barred is None and challenge.purpose != Challenge.Purpose.PHONE,
-            phone_changed=login.has_proposal(challenge),
+            phone_changed=login.has_changed_number(challenge),
             back=self.back(),
             **kwargs,
         )
@@ -300,7 +301,7 @@ class PinPage(_Page, PendingView, FormView):  # type: ignore[type-arg]
         """Return where a logged-in user who cancels goes: the page before this one."""
         page = self.request.POST.get("back") or self.request.META.get("HTTP_REFERER", "")
         own = page.startswith(self.request.build_absolute_uri(reverse("verigator:verify")))
-        return page if not self.challenge.auth_backend and not own and login.is_safe_url(self.request, page) else ""
+        return page if not self.challenge.auth_backend and not own and redirects.is_safe_url(self.request, page) else ""
 
     def refuse(self, refused: Refused) -> HttpResponseBase:
         """Show the page again with the reason; a login that has ended goes back to the password."""
@@ -308,7 +309,7 @@ class PinPage(_Page, PendingView, FormView):  # type: ignore[type-arg]
             return self.no_pending_login()
         self.refused = refused
         # Not the one from before: another request may have sent a code, or taken back what it could not send.
-        self.challenge = login.current(self.request) or self.challenge
+        self.challenge = pending.current(self.request) or self.challenge
         # Empty: what was typed is not shown again.
         kwargs = {name: value for name, value in self.get_form_kwargs().items() if name not in ("data", "files")}
         form = self.get_form_class()(**kwargs)
@@ -317,7 +318,7 @@ class PinPage(_Page, PendingView, FormView):  # type: ignore[type-arg]
         return self.render_to_response(self.get_context_data(form=form))
 
     def _trust_days(self) -> int:
-        return conf.current().TRUSTED_BROWSER_DAYS if login.may_trust_browser(self.challenge) else 0
+        return conf.current().TRUSTED_BROWSER_DAYS if completion.may_trust_browser(self.challenge) else 0
 
 
 class VerifyView(PinPage):
@@ -328,13 +329,13 @@ class VerifyView(PinPage):
         return {**super().get_form_kwargs(), "trust_days": self._trust_days(), "by_app": by_app}
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
-        if login.needs_phone(self.challenge):
+        if enrolment.needs_phone(self.challenge):
             return redirect("verigator:enrol")
         return super().get(request, *args, **kwargs)
 
     def form_valid(self, form: PinForm) -> HttpResponseBase:  # type: ignore[override]
         try:
-            next_url = login.verify(
+            next_url = completion.verify(
                 self.request,
                 self.challenge,
                 form.cleaned_data["pin"],
@@ -353,7 +354,7 @@ class RecoveryView(PinPage):
 
     def form_valid(self, form: RecoveryForm) -> HttpResponseBase:  # type: ignore[override]
         try:
-            next_url = login.recover(self.request, self.challenge, form.cleaned_data["code"])
+            next_url = completion.recover(self.request, self.challenge, form.cleaned_data["code"])
         except Refused as refused:
             return self.refuse(refused)
         return HttpResponseRedirect(self.landing(next_url))
@@ -371,7 +372,7 @@ class ResendView(VerifyView):
             login.send(request, self.challenge, method=method, another_way=request.POST.get("way") == "other")
         except Refused as refused:
             if refused.reason == Reason.UNAVAILABLE:
-                self.challenge = login.current(request) or self.challenge
+                self.challenge = pending.current(request) or self.challenge
             return self.refuse(refused)
         return redirect("verigator:verify")
 
@@ -401,20 +402,20 @@ class EnrolView(_Page, _NextMixin, FormView):  # type: ignore[type-arg]
     user: Any
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        self.challenge = login.current(request)
+        self.challenge = pending.current(request)
         if self.challenge and request.user.is_authenticated and request.user.pk != self.challenge.user_id:
             self.challenge = None  # a cookie that somebody planted is not to take this user's number
         if self.challenge is None and request.method == "POST":
             # A new phone is not left to a trust that ended a moment ago.
-            gate.of(request).recheck(request.user)
+            session_guard(request).recheck(request.user)
         self.user = self.challenge.user if self.challenge else request.user
         if not self.user.is_authenticated:
             return redirect(settings.LOGIN_URL)
-        if login.has_phone(self.user):
+        if enrolment.has_phone(self.user):
             if _is_out_of_date(request) and self.challenge:
                 return cast("HttpResponseBase", request.verigator_refused)  # type: ignore[attr-defined]
             return redirect("verigator:verify" if self.challenge else settings.LOGIN_REDIRECT_URL)
-        if login.must_sign_in_anew(request, self.user, self.challenge):
+        if enrolment.must_sign_in_anew(request, self.user, self.challenge):
             logout(request)  # a login page may send on who is in
             return redirect_to_login(reverse("verigator:enrol"))
         return _with_referrer_policy(super().dispatch(request, *args, **kwargs))
@@ -424,21 +425,23 @@ class EnrolView(_Page, _NextMixin, FormView):  # type: ignore[type-arg]
             **super().get_form_kwargs(),
             "request": self.request,
             "user": self.user,
-            "needs_password": login.enrolment_needs_password(self.user, self.challenge),
+            "needs_password": enrolment.needs_password(self.user, self.challenge),
         }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(
             username=mask_name(self.user.get_username()),
             pending=self.challenge is not None,
-            unusable=login.has_unusable_number(self.user),
+            unusable=enrolment.has_unusable_number(self.user),
             next=self.get_redirect_url(),
             **kwargs,
         )
 
     def form_valid(self, form: EnrolForm) -> HttpResponseBase:  # type: ignore[override]
         try:
-            login.enrol(self.request, self.user, self.challenge, form.cleaned_data["phone"], self.get_redirect_url())
+            enrolment.enrol(
+                self.request, self.user, self.challenge, form.cleaned_data["phone"], self.get_redirect_url()
+            )
         except Refused as refused:
             if refused.reason == Reason.ENDED:
                 return redirect(settings.LOGIN_URL)
@@ -454,7 +457,7 @@ class AccountView(VerifiedRequiredMixin, View):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         # What changes something is not left to what was read a minute ago.
-        if request.method == "POST" and not gate.of(request).recheck(request.user).is_authenticated:
+        if request.method == "POST" and not session_guard(request).recheck(request.user).is_authenticated:
             return redirect(settings.LOGIN_URL)
         return _with_referrer_policy(super().dispatch(request, *args, **kwargs))
 
@@ -466,22 +469,22 @@ class SecurityView(_Page, AccountView, TemplateView):
     template_name = "django_verigator/security.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**login.overview(self.request.user), **kwargs)
+        return super().get_context_data(**account.overview(self.request.user), **kwargs)
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Keep the phone in force although the site has another number by now."""
-        login.keep_phone(request.user)
+        account.keep_phone(request.user)
         return redirect("verigator:security")
 
 
 class ChangeView(_Page, AccountView, FormView):  # type: ignore[type-arg]
     """Changes what the second step rests on: asks for a fresh proof, and for the password where the user has one."""
 
-    max_age = login.PROOF_MAX_AGE
+    max_age = account.PROOF_MAX_AGE
 
     def get_form_kwargs(self) -> dict[str, Any]:
         user = self.request.user
-        needs_password = login.change_needs_password(user)
+        needs_password = account.needs_password(user)
         return {**super().get_form_kwargs(), "request": self.request, "user": user, "needs_password": needs_password}
 
 
@@ -497,7 +500,7 @@ class PhoneView(ChangeView):
 
     @cached_property
     def proposed(self) -> str:
-        return login.proposed_phone(self.request.user) if self.request.GET.get("proposed") else ""
+        return account.proposed_phone(self.request.user) if self.request.GET.get("proposed") else ""
 
     def get_form_class(self) -> type[Form]:
         return PasswordForm if self.proposed else EnrolForm
@@ -508,7 +511,7 @@ class PhoneView(ChangeView):
     def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
         number = self.proposed or form.cleaned_data["phone"]
         try:
-            login.change_phone(self.request, self.request.user, number, resolve_url("verigator:security"))
+            account.change_phone(self.request, self.request.user, number, resolve_url("verigator:security"))
         except Refused as refused:
             form.add_error(None if self.proposed else "phone", explain(refused))
             return self.form_invalid(form)
@@ -524,8 +527,8 @@ class RecoveryCodesView(ChangeView):
 
     def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
         try:
-            limits.require_first_post(pending.form_of(self.request))
-            codes = login.renew_recovery_codes(self.request, self.request.user)
+            limits.require_first_post(cookies.form_digest(self.request))
+            codes = account.renew_recovery_codes(self.request, self.request.user)
         except Refused as refused:
             form.add_error(None, explain(refused))
             return self.form_invalid(form)
@@ -540,7 +543,7 @@ class BrowsersView(SecurityView):
         return super().get(request) if _is_out_of_date(request) else redirect("verigator:security")
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
-        login.end_browser(request, request.user, request.POST.get("browser"))
+        account.end_browser(request, request.user, request.POST.get("browser"))
         return redirect("verigator:security")
 
 

@@ -23,8 +23,8 @@ from django_verigator.admin import SecondStepMixin, VerigatorUserAdmin, sync_wit
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
 from django_verigator.flows import recovery
-from django_verigator.flows import support as support_flow
-from django_verigator.flows.gate import MARK
+from django_verigator.flows import support as support_desk
+from django_verigator.flows.session import PROOF_KEY
 from django_verigator.models import Challenge, RecoveryCode, SyncRun, VerigatorUser
 from django_verigator.testing import login_verified
 from tests.site.models import User
@@ -312,7 +312,7 @@ def test_what_weakens_an_account__asks_for_a_fresh_proof(alice, nothing_done, su
     support.save()
     login_verified(browser, support)
     session = browser.session
-    session[MARK] = {**session[MARK], "at": int(time.time()) - 301}
+    session[PROOF_KEY] = {**session[PROOF_KEY], "at": int(time.time()) - 301}
     session.save()
     response = weaken(browser, action, alice)
     assert response["Location"] == "/accounts/verify/"
@@ -390,7 +390,7 @@ def test_link__cannot_be_saved_over_what_happened_meanwhile(alice, support, brow
 
     def and_then_reset(self, *args):
         link = found(self, *args)
-        support_flow.reset(alice, by="somebody else")
+        support_desk.reset(alice, by="somebody else")
         return link
 
     monkeypatch.setattr(VerigatorUserAdmin, "get_object", and_then_reset)

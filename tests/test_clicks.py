@@ -12,7 +12,7 @@ from django.urls import include, path
 from django.utils import timezone
 
 from django_verigator.backends import locmem
-from django_verigator.flows.refusals import Reason, Refused
+from django_verigator.exceptions import Reason, Refused
 from django_verigator.models import Challenge, VerigatorUser
 from django_verigator.testing import login_verified
 from django_verigator.views import LoginView

@@ -8,9 +8,11 @@ import logging
 import pytest
 from django.core.management import CommandError, call_command
 
+from django_verigator import events
 from django_verigator.client import Api
-from django_verigator.flows import events, registration, support
+from django_verigator.flows import support
 from django_verigator.models import VerigatorUser
+from django_verigator.records import links
 from django_verigator.sandbox import Sandbox
 from tests.site.models import User
 
@@ -187,7 +189,7 @@ def test_verigator_status__says_that_the_next_login_takes_the_site_s_number_over
     assert "number on the site, taken over at the next login: ••• 67" in printed
     assert PHONE not in printed
     assert list(VerigatorUser.objects.values()) == stored
-    registration.ensure_link(User.objects.get(pk=user.pk))
+    links.ensure(User.objects.get(pk=user.pk))
     call_command("verigator_status", "bob")
     assert "taken over" not in capsys.readouterr().out
 

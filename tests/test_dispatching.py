@@ -17,9 +17,9 @@ from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 
 from django_verigator.backends import backends
-from django_verigator.flows import patience
 from django_verigator.middleware import VerigatorMiddleware
 from django_verigator.models import VerigatorUser
+from django_verigator.records import time_budget
 from tests.site.models import User
 
 from .conftest import PHONE
@@ -134,7 +134,7 @@ def slow_provider(monkeypatch: pytest.MonkeyPatch) -> None:
         return register(*args, **kwargs)
 
     monkeypatch.setattr(provider, "register", slowly)
-    monkeypatch.setattr(patience, "IN_PROCESS_SECONDS", 0.2)
+    monkeypatch.setattr(time_budget, "IN_PROCESS_SECONDS", 0.2)
 
 
 def make_users(many: int = 30) -> None:

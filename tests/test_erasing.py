@@ -12,7 +12,6 @@ from django.utils import timezone
 
 from django_verigator.backends import backends
 from django_verigator.exceptions import RequestTimeoutError
-from django_verigator.flows import erasing, registration
 from django_verigator.models import (
     Challenge,
     Counter,
@@ -22,6 +21,7 @@ from django_verigator.models import (
     TrustedBrowser,
     VerigatorUser,
 )
+from django_verigator.records import deletion, erasure
 from tests.site.models import User
 
 from .conftest import PASSWORD, PHONE, give_password, sent_pin
@@ -89,8 +89,8 @@ def test_erase__with_the_provider_down_is_done_here_and_made_up_for_by_sync(alic
 
 def test_erase__sees_to_records_of_earlier_numbers_that_still_wait(alice, erased_name, capsys):
     link = VerigatorUser.objects.get(user=alice)
-    registration.forget_remote(link.verigator_id, None)
-    registration.forget_remote("a-stranger's", "")
+    deletion.schedule(link.verigator_id, None)
+    deletion.schedule("a-stranger's", "")
     call_command("verigator_erase", erased_name)
     assert [row.verigator_id for row in RemoteDeletion.objects.all()] == ["a-stranger's"]
 
@@ -114,8 +114,8 @@ def test_erase__does_nothing_while_the_site_still_has_a_number(alice, number, ca
 
 def test_erase__does_nothing_where_nobody_can_say_whether_there_is_a_number(alice, settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "PHONE": broken}
-    with pytest.raises(erasing.StillSuppliedError):
-        erasing.erase(alice, by="test")
+    with pytest.raises(erasure.StillSuppliedError):
+        erasure.erase(alice, by="test")
     assert VerigatorUser.objects.filter(user=alice).exists()
 
 

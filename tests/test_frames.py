@@ -13,8 +13,9 @@ from django.db import connection
 from django.http import QueryDict
 from django.test import Client
 
-from django_verigator.flows import recovery, syncing
+from django_verigator.flows import recovery
 from django_verigator.models import VerigatorUser
+from django_verigator.records import sync
 
 from .conftest import PASSWORD, PHONE, WRONG_PIN, give_password, sent_pin
 
@@ -106,7 +107,7 @@ def test_frames_of_a_function__show_no_secret_wherever_it_fails(alice, carol, br
         give_password(browser)
         browser.post(PIN_PAGE, {"pin": WRONG_PIN})
         browser.post(f"{PIN_PAGE}recovery/", {"code": code})
-        syncing.sync_users([alice], seconds=1)
+        sync.sync_users([alice], seconds=1)
     assert found <= TAKE_IT_IN
     with watched(NEW_PHONE[1:]) as found:
         assert browser.post("/accounts/security/phone/", {"phone": NEW_PHONE, "password": PASSWORD}).status_code == 302

@@ -22,7 +22,7 @@ import django_verigator
 from django_verigator.backends import locmem
 from django_verigator.decorators import verified_required
 from django_verigator.flows import policy
-from django_verigator.flows.gate import MARK
+from django_verigator.flows.session import PROOF_KEY
 from django_verigator.models import Challenge, VerigatorUser, new_epoch
 from django_verigator.testing import login_verified
 
@@ -170,7 +170,7 @@ def test_G05_logout_while_pending__ends_the_pending_login(alice, browser):
 def test_G05_logout__takes_the_proof_along(alice, browser):
     login_verified(browser, alice)
     browser.post("/plain/logout/")
-    assert MARK not in browser.session
+    assert PROOF_KEY not in browser.session
     browser.force_login(alice)
     assert browser.get("/private/")["Location"] == PIN_PAGE
 
@@ -248,7 +248,7 @@ def test_max_age__asks_again_when_the_proof_is_too_old(alice, browser, url):
     login_verified(browser, alice)
     assert browser.get(url).status_code == HTTPStatus.OK
     session = browser.session
-    session[MARK] = {**session[MARK], "at": session[MARK]["at"] - 301}
+    session[PROOF_KEY] = {**session[PROOF_KEY], "at": session[PROOF_KEY]["at"] - 301}
     session.save()
     assert browser.get("/private/").status_code == HTTPStatus.OK
     assert browser.get(url)["Location"] == PIN_PAGE
@@ -262,7 +262,7 @@ def test_max_age__asks_again_when_the_proof_is_too_old(alice, browser, url):
 def test_max_age__a_posted_form_is_not_posted_again(alice, browser):
     login_verified(browser, alice)
     session = browser.session
-    session[MARK] = {**session[MARK], "at": 0}
+    session[PROOF_KEY] = {**session[PROOF_KEY], "at": 0}
     session.save()
     assert browser.post("/recent/", {}, headers={"referer": "http://testserver/cart/"})["Location"] == PIN_PAGE
     assert finish(browser) == "http://testserver/cart/"
@@ -271,7 +271,7 @@ def test_max_age__a_posted_form_is_not_posted_again(alice, browser):
 def test_max_age__step_up_of_a_session_that_has_ended_logs_nobody_in(alice, browser):
     login_verified(browser, alice)
     session = browser.session
-    session[MARK] = {**session[MARK], "at": 0}
+    session[PROOF_KEY] = {**session[PROOF_KEY], "at": 0}
     session.save()
     browser.get("/recent/")
     browser.post("/accounts/verify/resend/")
@@ -404,8 +404,8 @@ def test_cached_standing__is_of_one_user_and_no_namesake_of_another_tenant(alice
     browser.get("/private/")
     namesake = type(alice).objects.get(pk=alice.pk)
     namesake.pk = carol.pk
-    assert policy.recent_standing(carol) is not None
-    assert policy.recent_standing(namesake) is None
+    assert policy.recent_requirement(carol) is not None
+    assert policy.recent_requirement(namesake) is None
 
 
 # --- a login that is not ours is asked for as little as one that is ---------------------------------------------------
@@ -573,8 +573,8 @@ def test_middleware_that_logs_in_each_time__lets_nobody_in_and_does_not_lead_in_
 def test_mark_that_site_code_has_written__is_none(alice, browser, broken):
     login_verified(browser, alice)
     session = browser.session
-    changed = {**session[MARK], **broken}
-    session[MARK] = {key: value for key, value in changed.items() if value is not None}
+    changed = {**session[PROOF_KEY], **broken}
+    session[PROOF_KEY] = {key: value for key, value in changed.items() if value is not None}
     session.save()
     for url in ("/verified/", "/recent/"):
         assert browser.get(url).status_code == HTTPStatus.FOUND

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import RequestTimeoutError
-from django_verigator.flows import moving, registration, syncing
-from django_verigator.flows.moving import Row, Verdict
 from django_verigator.models import Challenge, PhoneChange, RecoveryCode, RemoteDeletion, VerigatorUser
+from django_verigator.records import deletion, exporting, import_cases, importing, sync
+from django_verigator.records.import_rows import Row, Verdict
 from tests.site.models import User
 
 from .conftest import PASSWORD, PHONE, give_password, sent_pin
@@ -120,7 +120,7 @@ def test_confirmed__is_a_phone_only_where_the_operator_says_so(users, run, site_
     assert link("u0").confirmed_at is not None
     call_command("verigator_sync", verbosity=0)
     assert link("u0").phone_number == NUMBERS[0]
-    assert syncing.sync_all().proposals == 1
+    assert sync.sync_all().proposals == 1
 
 
 def test_phone_that_is_in_already__can_be_confirmed_afterwards(users, run):
@@ -297,10 +297,10 @@ def test_names__are_found_as_the_site_s_logins_find_them(users, run, monkeypatch
 
 
 def test_interrupted_import__is_done_again_from_where_it_was(users, monkeypatch):
-    monkeypatch.setattr(moving, "BATCH", 2)
+    monkeypatch.setattr(importing, "BATCH", 2)
     rows = [Row(number + 2, f"u{number}", NUMBERS[number], f"id{number}") for number in range(10)]
     calls = []
-    real = moving._write
+    real = import_cases.write
 
     def fail(cases):
         calls.append(len(cases))
@@ -308,19 +308,19 @@ def test_interrupted_import__is_done_again_from_where_it_was(users, monkeypatch)
             raise KeyboardInterrupt
         real(cases)
 
-    monkeypatch.setattr(moving, "_write", fail)
+    monkeypatch.setattr(import_cases, "write", fail)
     with pytest.raises(KeyboardInterrupt):
-        moving.move_in(lambda: rows)
+        importing.import_users(lambda: rows)
     assert VerigatorUser.objects.count() == 6
-    monkeypatch.setattr(moving, "_write", real)
-    report = moving.move_in(lambda: iter(rows))
+    monkeypatch.setattr(import_cases, "write", real)
+    report = importing.import_users(lambda: iter(rows))
     assert (report.counts[Verdict.NEW], report.counts[Verdict.UNCHANGED], report.refused) == (4, 6, 0)
     assert VerigatorUser.objects.filter(state="registered").count() == 10
 
 
 def test_user_taken_meanwhile__costs_the_others_of_the_batch_nothing(users, monkeypatch):
     rows = [Row(number + 2, f"u{number}", NUMBERS[number], f"id{number}") for number in range(4)]
-    real, calls = moving._Rules._cases, []
+    real, calls = importing._Importer._cases, []
 
     def race(self, batch):
         cases = real(self, batch)
@@ -331,9 +331,9 @@ def test_user_taken_meanwhile__costs_the_others_of_the_batch_nothing(users, monk
             store(user=users["u8"], phone_number=NUMBERS[8], verigator_id="id2", state="registered")
         return cases
 
-    monkeypatch.setattr(moving._Rules, "_cases", race)
+    monkeypatch.setattr(importing._Importer, "_cases", race)
     refused = {}
-    report = moving.move_in(lambda: rows, refuse=lambda row, verdict: refused.update({row.line: verdict}))
+    report = importing.import_users(lambda: rows, refuse=lambda row, verdict: refused.update({row.line: verdict}))
     assert refused == {4: Verdict.USER_ID_TAKEN}
     assert (report.counts[Verdict.NEW], report.counts[Verdict.CHANGED]) == (2, 1)
     assert link("u1").verigator_id == "id1"
@@ -349,10 +349,10 @@ def test_R18_record_of_a_lost_reply__that_is_moved_in_by_its_UserID_is_not_delet
 
     with monkeypatch.context() as patch:
         patch.setattr(backends.default, "register", lose_the_reply)
-        syncing.sync_user(User.objects.get(username="u0"))
+        sync.sync_user(User.objects.get(username="u0"))
     (user_id,) = locmem._memories["default"].phones
     assert run(f"username,phone,user_id\nu0,{NUMBERS[0]},{user_id}\n")[0] == 0
-    report = syncing.sync_all()
+    report = sync.sync_all()
     assert report.is_complete
     assert list(locmem._memories["default"].phones) == [user_id] == [link("u0").verigator_id]
     assert not RemoteDeletion.objects.exists()
@@ -422,7 +422,6 @@ def test_export__of_a_user_without_a_link_or_of_nobody(carol, capsys):
 
 
 def test_export__leaves_no_column_out_by_chance():
-    from django_verigator.flows import exporting
 
     kept_back = {
         VerigatorUser: {"id", "user", "attempts", "next_attempt_at", "leased_until", "epoch", "failures_auth_hash"}
@@ -494,7 +493,7 @@ def _down(*args, **kwargs):
 
 def test_record_in_force__is_never_deleted_by_a_note_about_it(alice):
     user_id = alice.verigator.verigator_id
-    registration.forget_remote(user_id, None)
+    deletion.schedule(user_id, None)
     call_command("verigator_sync", verbosity=0)
     assert user_id in locmem._memories["default"].phones
     assert not RemoteDeletion.objects.exists()

@@ -100,9 +100,9 @@ def test_login_after_a_log_out_in_the_same_request__ends_the_proof(alice, browse
 def test_cached_standing__is_not_of_a_copy_in_another_schema(carol, monkeypatch):
     """Tenants are made as copies of one another, keys and passwords included (django-tenants)."""
     policy.assess(carol, None)
-    assert policy.recent_standing(carol) is not None
+    assert policy.recent_requirement(carol) is not None
     monkeypatch.setattr(connection, "schema_name", "two", raising=False)
-    assert policy.recent_standing(carol) is None
+    assert policy.recent_requirement(carol) is None
 
 
 @pytest.mark.fault("X19")

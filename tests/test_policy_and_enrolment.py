@@ -16,7 +16,8 @@ from django.utils import timezone
 from django_verigator import checks
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
-from django_verigator.flows import gate, policy, support
+from django_verigator.flows import policy, support
+from django_verigator.flows.session import SIGNED_IN_KEY
 from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser
 
 from .conftest import PASSWORD, PHONE, give_password, sent_pin
@@ -57,11 +58,11 @@ def test_REQUIRED__says_who_owes(alice, carol, settings, required, alice_owes, c
 
 def test_user_model_without_flags_and_groups__breaks_no_login_and_keeps_the_door_shut(plain_user, settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "staff"}
-    assert policy.owes_second_step(plain_user, None) is True
+    assert policy.owes_second_factor(plain_user, None) is True
     plain_user.is_staff = False
-    assert policy.owes_second_step(plain_user, None) is False
+    assert policy.owes_second_factor(plain_user, None) is False
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all", "EXEMPT_GROUPS": ["kiosks"]}
-    assert policy.owes_second_step(plain_user, None) is True
+    assert policy.owes_second_factor(plain_user, None) is True
 
 
 @pytest.mark.fault("P03")
@@ -290,8 +291,8 @@ def sso_user(db, django_user_model):
 
 def some_time_later(client):
     session = client.session
-    user, at = session[gate.SIGNED_IN]
-    session[gate.SIGNED_IN] = [user, at - 301]
+    user, at = session[SIGNED_IN_KEY]
+    session[SIGNED_IN_KEY] = [user, at - 301]
     session.save()
 
 
@@ -321,10 +322,10 @@ def test_session_alone__enrols_no_phone_where_the_site_wants_a_new_sign_in(
 def test_session_of_another_user__is_no_sign_in_of_this_one(only_who_has_just_signed_in, sso_user, carol, browser):
     browser.get("/magic/carol/")
     session = browser.session
-    signed_in = session[gate.SIGNED_IN]
+    signed_in = session[SIGNED_IN_KEY]
     browser.force_login(sso_user)
     session = browser.session
-    session[gate.SIGNED_IN] = signed_in
+    session[SIGNED_IN_KEY] = signed_in
     session.save()
     assert browser.post(ENROL, {"phone": NUMBER})["Location"].startswith("/accounts/login/")
 

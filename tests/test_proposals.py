@@ -9,9 +9,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from django_verigator.backends import locmem
-from django_verigator.flows import proposals, registration, syncing
-from django_verigator.flows.gate import MARK
+from django_verigator.flows.session import PROOF_KEY
 from django_verigator.models import PhoneChange, VerigatorUser
+from django_verigator.records import links, site_phones, sync
 from django_verigator.testing import login_verified
 from tests.site.models import User
 
@@ -81,7 +81,7 @@ def test_J01_old_proof__must_be_given_again_before_a_proposal_is_taken(confirmed
     browser = Client()
     login_verified(browser, confirmed)
     session = browser.session
-    session[MARK] = {**session[MARK], "at": 0}
+    session[PROOF_KEY] = {**session[PROOF_KEY], "at": 0}
     session.save()
     assert browser.post(PROPOSED, {"password": PASSWORD})["Location"] == PIN_PAGE
     assert not PhoneChange.objects.exists()
@@ -92,7 +92,7 @@ def test_proposal__is_told_to_who_is_signed_in_as_to_who_is_not(confirmed, brows
     waiting = Client()
     give_password(waiting)
     session = browser.session
-    session[MARK] = {**session[MARK], "at": 0}
+    session[PROOF_KEY] = {**session[PROOF_KEY], "at": 0}
     session.save()
     browser.get("/recent/")
     for client, said in ((waiting, True), (browser, False)):
@@ -131,10 +131,10 @@ def test_what_is_no_other_number__is_no_proposal(confirmed, browser, number):
 
 def test_rotated_SECRET_KEY__brings_no_declined_proposal_back(confirmed, settings):
     change_on_the_site(confirmed)
-    proposals.settle(confirmed)
+    site_phones.dismiss_change(confirmed)
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another one"
-    assert proposals.of(confirmed, registration.find_link(confirmed)) == ""
+    assert site_phones.changed_number(confirmed, links.find(confirmed)) == ""
 
 
 def test_R22_changes_without_a_signal__are_noticed_by_sync(confirmed, carol, db, capsys):
@@ -144,7 +144,7 @@ def test_R22_changes_without_a_signal__are_noticed_by_sync(confirmed, carol, db,
     User.objects.filter(pk=unconfirmed.pk).update(phone_number="+37255500022")
     User.objects.filter(pk=carol.pk).update(phone_number="+37255500023")
 
-    report = syncing.sync_all()
+    report = sync.sync_all()
 
     assert report.proposals == 1
     assert phone_in_force(confirmed) == PHONE
@@ -160,7 +160,7 @@ def test_R22_changes_without_a_signal__are_noticed_by_sync(confirmed, carol, db,
 def test_following__takes_no_statement_for_a_user_whose_number_is_the_same(confirmed, carol, settings):
     users = list(User.objects.select_related("verigator"))
     with CaptureQueriesContext(connection) as captured:
-        assert proposals.follow(users) == 0
+        assert links.follow_site_phones(users) == 0
     assert len(captured) == 0
 
 
@@ -178,4 +178,4 @@ def test_following__takes_no_statement_for_a_user_whose_number_is_the_same(confi
 )
 def test_PHONE__that_follows_relations_is_read_with_its_user(settings, source, relations):
     settings.VERIGATOR = {**settings.VERIGATOR, "PHONE": source}
-    assert registration.phone_relations() == relations
+    assert site_phones.phone_relations() == relations

@@ -20,9 +20,10 @@ from django.utils import timezone
 from django_verigator import signals
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InternalError, InvalidDataError, RequestTimeoutError, ResourceAlreadyExistsError
-from django_verigator.flows import policy, registration
-from django_verigator.flows.registration import Outcome
+from django_verigator.flows import policy
 from django_verigator.models import RemoteDeletion, VerigatorUser
+from django_verigator.records import backoff, registration, site_phones
+from django_verigator.records.registration import RegistrationResult
 from tests.site.models import Courier, Member, User
 
 from .conftest import PASSWORD, PHONE, give_password, sent_pin
@@ -143,8 +144,8 @@ def look_up(user):
 @pytest.mark.parametrize("setting", ["PHONE", "REQUIRED"])
 def test_traceback_goes_to_the_log__of_the_site_s_phone_and_rule(alice, settings, caplog, setting):
     settings.VERIGATOR = {**settings.VERIGATOR, setting: look_up}
-    registration.phone_of(alice)
-    policy.owes_second_step(alice, alice.verigator)
+    site_phones.phone_of(alice)
+    policy.owes_second_factor(alice, alice.verigator)
     assert f"{setting.lower()}_failed user={alice.pk} error=LookupError at " in caplog.text
     assert "in look_up\n" in caplog.text
     assert 'raise LookupError(f"nothing about {user.phone_number}")' in caplog.text
@@ -202,13 +203,13 @@ def test_provider_down__keeps_the_registration_for_sync(db, on_commit, provider,
 
 
 def test_back_off__grows_and_honours_retry_after():
-    first = registration._back_off(0, InternalError())
-    later = registration._back_off(4, InternalError())
+    first = backoff.delay(0, InternalError())
+    later = backoff.delay(4, InternalError())
     assert timedelta(seconds=48) <= first <= timedelta(seconds=72)
     assert timedelta(seconds=768) <= later <= timedelta(seconds=1152)
-    asked_to_wait = registration._back_off(0, InternalError(retry_after=3000))
+    asked_to_wait = backoff.delay(0, InternalError(retry_after=3000))
     assert timedelta(seconds=3000) <= asked_to_wait <= timedelta(seconds=3600)
-    assert registration._back_off(60, InternalError()) <= timedelta(hours=7.2)
+    assert backoff.delay(60, InternalError()) <= timedelta(hours=7.2)
 
 
 def test_R15_refused_number__is_not_tried_again(db, on_commit, provider, monkeypatch):
@@ -218,7 +219,7 @@ def test_R15_refused_number__is_not_tried_again(db, on_commit, provider, monkeyp
     link = VerigatorUser.objects.get(user=user)
     assert (link.state, link.last_error) == (State.FAILED, "invalid_data")
     monkeypatch.setattr(provider, "register", failing(AssertionError("called again")))
-    assert registration.register(link) == Outcome.REFUSED
+    assert registration.register(link) == RegistrationResult.REFUSED
     # The site mends the number: nobody has confirmed the old one, so it is replaced at once.
     monkeypatch.undo()
     user.phone_number = "+37255500099"
@@ -336,7 +337,7 @@ def test_R21_registration_in_other_hands__is_left_alone(db, provider, monkeypatc
     link = VerigatorUser.objects.select_related("user").get(user=user)
     VerigatorUser.objects.update(leased_until=timezone.now() + timedelta(seconds=30))
     monkeypatch.setattr(provider, "register", failing(AssertionError("called")))
-    assert registration.register(link) == Outcome.BUSY
+    assert registration.register(link) == RegistrationResult.BUSY
 
 
 @pytest.mark.parametrize("follow", ["save", "login", "sync", "due"])

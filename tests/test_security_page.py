@@ -19,10 +19,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
 from django_verigator import signals
+from django_verigator.addresses import rate_limit_key
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import ConnectionFailedError
-from django_verigator.flows import browsers, notices, recovery, registration
-from django_verigator.flows.gate import MARK
+from django_verigator.flows import browsers, notices, recovery
+from django_verigator.flows.browsers import cookie_name
+from django_verigator.flows.notices import send_notice
+from django_verigator.flows.session import PROOF_KEY
 from django_verigator.models import (
     Challenge,
     Counter,
@@ -32,6 +35,7 @@ from django_verigator.models import (
     TrustedBrowser,
     VerigatorUser,
 )
+from django_verigator.records import links
 from django_verigator.testing import login_verified
 from tests.site.models import User
 
@@ -62,7 +66,7 @@ def commit(django_capture_on_commit_callbacks):
 
 def proof_is_old(client: Client) -> None:
     session = client.session
-    session[MARK] = {**session[MARK], "at": 0}
+    session[PROOF_KEY] = {**session[PROOF_KEY], "at": 0}
     session.save()
 
 
@@ -472,7 +476,6 @@ def test_B01_B02_cookie__of_another_user_or_forged_is_worth_nothing(alice, brows
     bob = User.objects.create_user("bob", password=PASSWORD, phone_number=NUMBER)
     log_in(browser, trust="on")
     name = next(name for name in browser.cookies if name.startswith("verigator_browser_token_"))
-    from django_verigator.flows.browsers import cookie_name
 
     thief = Client()
     thief.cookies[cookie_name(bob.pk)] = browser.cookies[name].value
@@ -617,9 +620,8 @@ def test_C07_guesses_from_one_address_on_many_accounts__stop(db, use, django_cap
     ],
 )
 def test_address__is_counted_by_what_it_says_of_who_is_behind_it(address, counted):
-    from django_verigator.flows.limits import countable
 
-    assert countable(address) == counted
+    assert rate_limit_key(address) == counted
 
 
 def test_C06_A19_forwarded_addresses__count_from_trusted_proxies_only(alice, browser, use):
@@ -763,9 +765,9 @@ def reset(client, link):
 
 
 def test_reset__asks_first_and_says_whose(alice, carol, desk):
-    registration.ensure_link(carol)
-    links = VerigatorUser.objects.filter(user__in=[alice, carol])
-    data = {"action": "reset_second_factor", "_selected_action": [link.pk for link in links]}
+    links.ensure(carol)
+    rows = VerigatorUser.objects.filter(user__in=[alice, carol])
+    data = {"action": "reset_second_factor", "_selected_action": [link.pk for link in rows]}
     page = desk.post("/admin/django_verigator/verigatoruser/", data)
     text = page.content.decode()
     assert "sessions of 2 users" in text
@@ -899,7 +901,7 @@ def test_notices__can_be_switched_off(alice, desk, mailoutbox, use, commit):
 
 def test_notices__go_to_the_address_of_any_user_model(db, plain_user, mailoutbox, commit):
     with commit(execute=True):
-        notices.tell(plain_user, notices.Notice.RESET)
+        send_notice(plain_user, notices.Notice.RESET)
     assert [message.to for message in mailoutbox] == [["plain@example.com"]]
     assert "plain@example.com on" in mailoutbox[0].body
 
@@ -942,7 +944,7 @@ def test_notice__says_when_in_which_time_zone(alice, mailoutbox, settings, commi
     settings.TIME_ZONE = "Asia/Tokyo"
     with_address(alice)
     with translation.override(language), commit(execute=True):
-        notices.tell(alice, notice, **NOTICES[notice.value])
+        send_notice(alice, notice, **NOTICES[notice.value])
     (mail,) = mailoutbox
     assert "(JST)" in mail.body
     assert ".." not in mail.body
@@ -971,7 +973,7 @@ def test_notice__names_the_site_where_it_has_a_name(alice, mailoutbox, settings,
     for site_id in (None, 1):
         settings.SITE_ID = site_id
         with commit(execute=True):
-            notices.tell(alice, notices.Notice.RESET)
+            send_notice(alice, notices.Notice.RESET)
     reset = "The second step of your account was reset"
     assert [mail.subject for mail in mailoutbox] == [reset, f"Corner Café: {reset}"]
 
@@ -1015,5 +1017,5 @@ def test_mail_about_a_new_phone__says_that_the_recovery_codes_stay_good(alice, m
     with_address(alice)
     for left in (0, 3):
         with commit(execute=True):
-            notices.tell(alice, notices.Notice.PHONE_CHANGED, phone="67", left=left)
+            send_notice(alice, notices.Notice.PHONE_CHANGED, phone="67", left=left)
     assert ["recovery codes" in mail.body for mail in mailoutbox] == [False, True]

@@ -17,8 +17,8 @@ from django.views import View
 
 from django_verigator.backends import Checked, backends, locmem
 from django_verigator.decorators import verified_required
-from django_verigator.flows.gate import MARK, new_mark
-from django_verigator.flows.pending import cookie_name
+from django_verigator.flows.cookies import cookie_name
+from django_verigator.flows.session import PROOF_KEY, new_proof
 from django_verigator.mixins import VerifiedRequiredMixin
 from django_verigator.models import Challenge, Counter, PhoneChange, VerigatorUser, new_epoch
 from django_verigator.testing import login_verified
@@ -294,7 +294,7 @@ def test_async_view__runs_as_the_lazy_user_of_a_middleware_behind_ours_who_owes_
 def test_G11_is_verified__is_not_true_for_the_proof_of_somebody_else(alice, carol, browser):
     browser.force_login(carol)
     session = browser.session
-    session[MARK] = new_mark(alice, VerigatorUser.objects.get(user=alice).epoch, "sms")
+    session[PROOF_KEY] = new_proof(alice, VerigatorUser.objects.get(user=alice).epoch, "sms")
     session.save()
     assert browser.get("/whoami/").content.decode() == f"user={carol.pk} verified=False"
 
@@ -304,7 +304,7 @@ def test_A20_proof_that_is_newer_than_the_cache__is_looked_up_and_not_thrown_awa
     assert browser.get("/private/").status_code == HTTPStatus.OK
     VerigatorUser.objects.update(epoch=new_epoch())  # as another process does, whose cache is another one
     session = browser.session
-    session[MARK] = {**session[MARK], "epoch": VerigatorUser.objects.get(user=alice).epoch}
+    session[PROOF_KEY] = {**session[PROOF_KEY], "epoch": VerigatorUser.objects.get(user=alice).epoch}
     session.save()
     assert browser.get("/private/").status_code == HTTPStatus.OK
 

@@ -146,7 +146,7 @@ def test_F06_report_of_an_unexpected_error__shows_no_secret(alice, browser, monk
     give_password(browser)
     code = recovery.renew(alice)[0]
     monkeypatch.setattr(backends.default, "check", raising(RuntimeError("boom")))
-    monkeypatch.setattr(recovery, "use", raising(RuntimeError("boom")))
+    monkeypatch.setattr(recovery, "consume", raising(RuntimeError("boom")))
     browser.raise_request_exception = False
     response = browser.post(url, {"pin": "4711471147114711", "code": code})
     assert response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR

@@ -20,7 +20,7 @@ from typing import Any
 from celery import shared_task
 from django.db import connections
 
-from ..flows import patience, registration, syncing
+from ..records import dispatching, sync, time_budget
 
 BATCH_SECONDS = 30.0
 PAUSE = 30.0
@@ -34,12 +34,12 @@ class BrokerSilentError(Exception):
 
 @shared_task(name="django_verigator.register_link", acks_late=True, reject_on_worker_lost=True, ignore_result=True)
 def register_link(link_pk: int) -> None:
-    registration.run_in_worker(link_pk)
+    dispatching.run_in_worker(link_pk)
 
 
 @shared_task(name="django_verigator.register_links", acks_late=True, reject_on_worker_lost=True, ignore_result=True)
 def register_links(link_pks: list[int]) -> dict[str, int]:
-    return syncing.register_batch(link_pks).as_counts()
+    return sync.register_batch(link_pks).as_counts()
 
 
 class Broker:
@@ -98,7 +98,7 @@ class Dispatcher:
 
     def __call__(self, link_pk: int) -> None:
         # Whoever saved a user does not wait for a broker that is down: verigator_sync finds what was not sent.
-        self.broker.hand_over(register_link, link_pk, seconds=patience.current().left, retry=False)
+        self.broker.hand_over(register_link, link_pk, seconds=time_budget.current().left, retry=False)
 
     def batch(self, link_pks: list[int]) -> None:
         self.broker.hand_over(register_links, link_pks, seconds=BATCH_SECONDS)

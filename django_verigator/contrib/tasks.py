@@ -8,22 +8,22 @@ again by ``verigator_sync``, and so is what was under way in a worker that died.
 
 from __future__ import annotations
 
+from ..records import dispatching, sync
+
 try:
     from django.tasks import task
 except ImportError:  # Django 5.2
     from django_tasks import task  # type: ignore[no-redef]
 
-from ..flows import registration, syncing
-
 
 @task
 def register_link(link_pk: int) -> None:
-    registration.run_in_worker(link_pk)
+    dispatching.run_in_worker(link_pk)
 
 
 @task
 def register_links(link_pks: list[int]) -> dict[str, int]:
-    return syncing.register_batch(link_pks).as_counts()
+    return sync.register_batch(link_pks).as_counts()
 
 
 class Dispatcher:

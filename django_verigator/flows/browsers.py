@@ -1,4 +1,4 @@
-"""Trusted browsers: a random cookie per user, of which only the digest is stored."""
+"""TODO"""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from .. import conf
+from ..addresses import client_address
+from ..db import retry_on_deadlock
+from ..digests import auth_hash_of, digest
 from ..models import TrustedBrowser
-from .addresses import client_address
-from .deadlocks import once_more
-from .digests import auth_hash_of, digest
 
 _LABEL = 80
+
 _LONGEST = 100
 
 # In this order: most browsers also give the names of those further down.
@@ -29,6 +30,7 @@ _BROWSERS = {
     "Chrome": r"\b(Chrome|CriOS)/",
     "Safari": r"\bSafari/",
 }
+
 _SYSTEMS = {
     "iOS": r"\b(iPhone|iPad|iPod)\b",
     "Android": r"\bAndroid\b",
@@ -43,7 +45,7 @@ def cookie_name(user_pk: object) -> str:
     return f"verigator_browser_token_{digest('browser.name', str(user_pk))[:16]}"
 
 
-def is_on() -> bool:
+def is_enabled() -> bool:
     return bool(conf.current().TRUSTED_BROWSER_DAYS > 0)
 
 
@@ -59,7 +61,7 @@ def trust(request: HttpRequest, user: Any, *, epoch: str, auth_hash: str, ip: st
         expires_at=timezone.now() + timedelta(days=conf.current().TRUSTED_BROWSER_DAYS),
         last_ip=ip,
     )
-    once_more(lambda: row.save(force_insert=True))
+    retry_on_deadlock(lambda: row.save(force_insert=True))
     return token
 
 
@@ -79,21 +81,21 @@ def _first_in(marks: dict[str, str], user_agent: str) -> str:
 def is_trusted(request: HttpRequest, user: Any, epoch: str) -> bool:
     """Whether this browser is trusted for this user, password and epoch now; notes when and from where it was used."""
     token = request.COOKIES.get(cookie_name(user.pk), "")
-    if not is_on() or not token or len(token) > _LONGEST:
+    if not is_enabled() or not token or len(token) > _LONGEST:
         return False
     now, auth_hash = timezone.now(), auth_hash_of(user)
     found = TrustedBrowser.objects.filter(
         digest=digest("browser", token), user_id=user.pk, epoch=epoch, auth_hash=auth_hash, expires_at__gt=now
     )
-    return bool(once_more(lambda: found.update(last_used_at=now, last_ip=client_address(request))))
+    return bool(retry_on_deadlock(lambda: found.update(last_used_at=now, last_ip=client_address(request))))
 
 
-def of(user: Any) -> list[TrustedBrowser]:
+def trusted_browsers(user: Any) -> list[TrustedBrowser]:
     """Return the user's trusted browsers, the one used last first."""
     return list(TrustedBrowser.objects.filter(user_id=user.pk, expires_at__gt=timezone.now()).order_by("-last_used_at"))
 
 
-def end(user: Any, pk: str | None = None) -> int:
+def revoke(user: Any, pk: str | None = None) -> int:
     """End the trust in one browser of the user, or in all; return how many that were."""
     found = TrustedBrowser.objects.filter(user_id=user.pk)
     if pk is not None:
@@ -101,6 +103,6 @@ def end(user: Any, pk: str | None = None) -> int:
     return found.delete()[0]
 
 
-def keep(user: Any, epoch: str, new_epoch: str) -> None:
+def carry_over(user: Any, epoch: str, new_epoch: str) -> None:
     """Have the trust in the user's browsers outlive the epoch it was given in."""
     TrustedBrowser.objects.filter(user_id=user.pk, epoch=epoch).update(epoch=new_epoch)

@@ -1,165 +1,100 @@
-"""A phone on its way in: proposed, registered, confirmed by a PIN, swapped for the one in force."""
+"""A user's first phone."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError
-from django.utils import timezone
+from django.http import HttpRequest
 
-from ..backends import BaseBackend, Cause, asking
-from ..exceptions import (
-    CircuitOpenError,
-    InvalidDataError,
-    ProviderBusyError,
-    ResourceAlreadyExistsError,
-    VerigatorError,
-)
-from ..models import Challenge, PhoneChange, VerigatorUser, new_epoch
-from . import events, limits, notices, recovery, registration
-from .deadlocks import short_transaction
-from .digests import digests
-from .refusals import Reason, Refused
-
-LIFETIME = timedelta(hours=1)
+from .. import conf
+from ..addresses import client_address
+from ..constants import METHOD_SMS, METHOD_TOTP
+from ..exceptions import Reason, Refused
+from ..models import Challenge, PhoneChange, VerigatorUser
+from ..records import links
+from . import completion, pending, phone_changes, sending
+from .login import Purpose
+from .session import session_guard
 
 
-def propose(link: VerigatorUser, phone_number: str, caps: Sequence[limits.Cap] = ()) -> PhoneChange:
-    """Write down the number that the user wants to use, in place of an earlier proposal; nothing is called.
+def has_password(user: Any) -> bool:
+    # An empty column is that of a user who signs in by other means; Django takes it for a usable password.
+    return bool(user.password) and bool(user.has_usable_password())
+
+
+def start_or_forget(request: HttpRequest, challenge: Challenge, link: VerigatorUser, change: PhoneChange) -> None:
+    method = METHOD_SMS if conf.current().ALLOW_SMS else METHOD_TOTP
+    try:
+        sending.start(challenge, link, method, change=change)
+    except Refused as refused:
+        if challenge._state.adding:
+            jar = session_guard(request).cookies
+            if refused.reason == Reason.PAUSE and (challenge.step > 1 or pending.find(jar.nonce or "")):
+                return  # the same form, posted twice: its code is on its way
+            if challenge.step == 1:  # there is nothing that the cookie could name
+                jar.nonce = None
+        raise
+
+
+def has_phone(user: Any) -> bool:
+    """Whether there is a number to send a code to."""
+    link = links.ensure(user)
+    return link is not None and link.has_usable_phone
+
+
+def has_unusable_number(user: Any) -> bool:
+    """Whether the site has something for this user that no code can be sent to."""
+    link = links.find(user)
+    return link is not None and link.state == VerigatorUser.State.FAILED and not link.has_usable_phone
+
+
+def needs_phone(challenge: Challenge) -> bool:
+    """Whether a pending login waits for its user to enrol a phone first."""
+    return challenge.sent_at is None and challenge.phone_change_id is None and not has_phone(challenge.user)
+
+
+def needs_password(user: Any, challenge: Challenge | None) -> bool:
+    """Whether the password is asked for before a phone is taken: unless it was given in this very login."""
+    return has_password(user) and not (challenge is not None and challenge.password_given)
+
+
+def must_sign_in_anew(request: HttpRequest, user: Any, challenge: Challenge | None) -> bool:
+    """Whether a session alone would enrol a phone, and the site does not want that: see ENROL_SECONDS."""
+    seconds = conf.current().ENROL_SECONDS
+    if not seconds or has_password(user) or (challenge is not None and challenge.password_given):
+        return False
+    return not session_guard(request).signed_in_within(user, seconds)
+
+
+def enrol(request: HttpRequest, user: Any, challenge: Challenge | None, phone_number: str, next_url: str = "") -> None:
+    """Send a PIN to the first phone of a user; it counts when the PIN comes back.
 
     Args:
-        link: of the user; the phone in force on it is the one that may be replaced.
-        phone_number: E.164. The same number again keeps its proposal and the record made for it.
-        caps: what bounds new numbers.
+        challenge: the pending login that waits for it; None for a user who is logged in.
+        phone_number: E.164.
+        next_url: where a user who is logged in goes afterwards.
 
     Raises:
-        Refused: too many new numbers.
+        Refused: with the reason, and when to try again.
     """
-
-    def work() -> PhoneChange:
-        registration.lock_link(link.user_id)
-        now = timezone.now()
-        # Locked, so that no code is sent to it while it goes.
-        change = PhoneChange.objects.select_for_update().filter(user_id=link.user_id).first()
-        if change is not None and _is_same(change, link, phone_number) and change.expires_at > now:
-            return change
-        if caps:
-            limits.take(caps)
-        if change is not None:
-            registration.forget_remote(change.verigator_id, change.id_in_service)
-            change.delete()
-        return PhoneChange.objects.create(
-            user_id=link.user_id,
-            phone_number=phone_number,
-            replaces=link.phone_in_force,
-            id_in_service=registration.new_id_in_service(link.user),
-            expires_at=now + LIFETIME,
-        )
-
-    return limits.reserve(work)
-
-
-def _is_same(change: PhoneChange, link: VerigatorUser, phone_number: str) -> bool:
-    return (change.phone_number, change.replaces) == (phone_number, link.phone_in_force)
-
-
-def proposed(challenge: Challenge) -> PhoneChange | None:
-    """Return the phone a challenge is to confirm, if it is still proposed."""
-    # Not by way of the relation: another browser may have replaced the row that it names.
-    return PhoneChange.objects.filter(pk=challenge.phone_change_id or 0).first()
-
-
-def register(
-    change: PhoneChange, backend: BaseBackend, *, cause: Cause | None = None, timeout: float | None = None
-) -> None:
-    """Make the provider's record of a proposed phone, if the provider keeps records and it is not made yet.
-
-    Args:
-        cause: on whose account the provider is asked.
-
-    Raises:
-        Refused: the provider refuses the number.
-        NotRegistered: it could not be made.
-        CircuitOpenError, ProviderBusyError: the provider was not asked.
-    """
-    if not backend.keeps_users or change.verigator_id:
-        return
-    try:
-        try:
-            user_id = _create(change, backend, cause, timeout)
-        except ResourceAlreadyExistsError:
-            # From a lost reply of ours, or a stranger's: never adopted here.
-            _renew_id(change)
-            user_id = _create(change, backend, cause, timeout)
-    except VerigatorError as error:
-        events.record("registration_failed", change.user, level=logging.WARNING, **error.details)
-        if isinstance(error, InvalidDataError):
-            raise Refused(Reason.NO_PHONE) from None
-        if isinstance(error, (CircuitOpenError, ProviderBusyError)):
-            raise
-        raise registration.NotRegistered(sent=False, retry_after=error.retry_after) from None
-    change.verigator_id = user_id
-    mine = PhoneChange.objects.filter(pk=change.pk, id_in_service=change.id_in_service)
-    try:
-        written = short_transaction(lambda: mine.update(verigator_id=user_id))
-    except IntegrityError:  # the provider gave a UserID twice
-        raise Refused(Reason.UNAVAILABLE) from None
-    if not written:
-        registration.forget_remote(user_id, change.id_in_service)
+    if challenge is not None:
+        completion.require_current(request, challenge)
+    link = links.ensure(user)
+    if link is None or link.has_usable_phone:
         raise Refused(Reason.ENDED)
-
-
-def _create(change: PhoneChange, backend: BaseBackend, cause: Cause | None, timeout: float | None) -> str:
-    with asking(backend, cause, timeout):
-        return backend.register(change.phone_number, change.id_in_service, timeout=timeout)
-
-
-def _renew_id(change: PhoneChange) -> None:
-    fresh = registration.new_id_in_service(change.user)
-
-    def work() -> None:
-        mine = PhoneChange.objects.filter(pk=change.pk, id_in_service=change.id_in_service, verigator_id=None)
-        if not mine.update(id_in_service=fresh):
-            raise Refused(Reason.BUSY)  # another browser of this user has it in hand
-        registration.forget_remote(None, change.id_in_service)
-
-    short_transaction(work)
-    change.id_in_service = fresh
-
-
-def swap(challenge: Challenge, now: datetime) -> dict[str, Any]:
-    """Return the link's new values for a confirmed phone; part of the transaction that consumes the challenge.
-
-    Raises:
-        Refused: the proposal is gone, too old, or another one by now.
-    """
-    link = VerigatorUser.objects.select_for_update().filter(user_id=challenge.user_id).first()
-    proposals = PhoneChange.objects.select_for_update()
-    change = proposals.filter(pk=challenge.phone_change_id or 0, expires_at__gt=now).first()
-    if link is None or change is None or challenge.phone_digest not in digests("phone", change.phone_number):
-        raise Refused(Reason.ENDED)
-    # A provider without user records knows the number alone.
-    if challenge.verigator_id and challenge.verigator_id != change.verigator_id:
-        raise Refused(Reason.ENDED)
-    if link.phone_in_force != change.replaces:  # another phone came into force meanwhile, and that one stays
-        raise Refused(Reason.ENDED)
-    notice = notices.Notice.PHONE_CHANGED if change.replaces else notices.Notice.PHONE_ADDED
-    notices.tell(challenge.user, notice, phone=change.phone_number[-2:], left=recovery.left(challenge.user))
-    registration.forget_remote(link.verigator_id, link.id_in_service)
-    # First out of the way, since both tables keep these ids unique on their own.
-    change.delete()
-    return {
-        "phone_number": change.phone_number,
-        "id_in_service": change.id_in_service,
-        "verigator_id": change.verigator_id,
-        "state": VerigatorUser.State.REGISTERED if change.verigator_id else VerigatorUser.State.PENDING,
-        "registered_at": now,
-        "confirmed_at": now,
-        "last_error": "",
-        "attempts": 0,
-        "next_attempt_at": None,
-        "epoch": new_epoch(),
-    }
+    sending.require_allowed_number(user, phone_number)
+    change = phone_changes.start(link, phone_number)
+    if challenge is None:
+        following = pending.begin(request, user, link, next_url=next_url)
+    else:
+        if challenge.phone_change_id == change.pk:
+            try:
+                sending.respect_pause(challenge)
+            except Refused as refused:
+                if refused.reason == Reason.PAUSE:  # the same number once more: its code is on its way
+                    return
+                raise
+        following = pending.following(challenge, ip=client_address(request))
+    following.purpose = Purpose.PHONE
+    following.password_given = True
+    start_or_forget(request, following, link, change)

@@ -1,4 +1,4 @@
-"""Mail to a user about a change of the account, since the user may not be the one who made it."""
+"""TODO"""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.sites.shortcuts import get_current_site
 from django.core.mail import send_mail
-from django.db import router, transaction
+from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.translation import get_language, override
 
-from .. import conf, shown
-from ..models import VerigatorUser
-from . import events
+from .. import conf, db, events, shown
 
 logger = logging.getLogger("django_verigator")
 
@@ -39,12 +37,12 @@ _UNPROVED = (Notice.LOCKED, Notice.SENDS_USED_UP)
 """Brought about by whoever knows the password; the language of that browser is not the user's."""
 
 
-def tell(user: Any, notice: Notice, **context: Any) -> None:
+def send_notice(user: Any, notice: Notice, **context: Any) -> None:
     """Send a notice after commit, if the site wants that and the user has an address; a failure is logged only."""
     if not conf.current().NOTIFY or not _address(user):
         return
     send = partial(_send, user, notice, {"user": user, "time": timezone.now(), **context})
-    transaction.on_commit(send, using=router.db_for_write(VerigatorUser), robust=True)
+    transaction.on_commit(send, using=db.alias(), robust=True)
 
 
 def _site_name() -> str:

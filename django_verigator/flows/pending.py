@@ -8,82 +8,20 @@ single-use.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings as django_settings
+from django.db import IntegrityError
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.utils import timezone
 
-from .. import conf
-from ..models import Challenge
-from .digests import digest, digests
-
-_SALT = "django_verigator.pending"
-_REMEMBERED_SECONDS = 3600
-"""For so long the browser knows of a login that has waited too long, so that the login page can say so."""
-
-
-def cookie_name() -> str:
-    """Return the cookie's name: of its own for each site on a host, with a word in it that error reports hide."""
-    return f"verigator_token_{django_settings.SESSION_COOKIE_NAME}"
-
-
-@dataclass(slots=True)
-class CookieJar:
-    """What the response is to do with the cookie; the middleware applies it."""
-
-    nonce: str | None = None
-    drop: bool = False
-    browser: tuple[str, str] | None = None
-    """Name and value of a trusted browser's cookie."""
-
-    @property
-    def has_work(self) -> bool:
-        return self.drop or self.nonce is not None or self.browser is not None
-
-    def apply(self, response: HttpResponseBase) -> None:
-        if self.browser is not None:
-            response.set_cookie(
-                *self.browser,
-                max_age=conf.current().TRUSTED_BROWSER_DAYS * 24 * 3600,
-                domain=django_settings.SESSION_COOKIE_DOMAIN,
-                path=django_settings.SESSION_COOKIE_PATH,
-                secure=not django_settings.DEBUG,
-                httponly=True,
-                samesite="Lax",
-            )
-        if self.nonce is not None:
-            response.set_signed_cookie(
-                cookie_name(),
-                self.nonce,
-                salt=_SALT,
-                max_age=_cookie_seconds(),
-                domain=django_settings.SESSION_COOKIE_DOMAIN,
-                path=django_settings.SESSION_COOKIE_PATH,
-                secure=django_settings.SESSION_COOKIE_SECURE,
-                httponly=True,
-                samesite=django_settings.SESSION_COOKIE_SAMESITE or "Lax",
-            )
-        elif self.drop:
-            response.delete_cookie(
-                cookie_name(),
-                domain=django_settings.SESSION_COOKIE_DOMAIN,
-                path=django_settings.SESSION_COOKIE_PATH,
-                samesite=django_settings.SESSION_COOKIE_SAMESITE or "Lax",
-            )
-
-
-def read_nonce(request: HttpRequest) -> str | None:
-    """Return the nonce the browser holds, if we gave it out lately; whether the login still waits its rows tell."""
-    value = request.get_signed_cookie(cookie_name(), default=None, salt=_SALT, max_age=_cookie_seconds())
-    return str(value) if value else None
-
-
-def _cookie_seconds() -> int:
-    return conf.current().LIMITS.PENDING_SECONDS + _REMEMBERED_SECONDS
+from .. import conf, db
+from ..addresses import client_address
+from ..db import retry_on_deadlock
+from ..digests import auth_hash_of, digest, digests, is_auth_hash_of
+from ..models import Challenge, VerigatorUser
+from . import checking, cookies, lockout
+from .session import session_guard
 
 
 def find(nonce: str) -> Challenge | None:
@@ -110,15 +48,6 @@ def _is_over(challenge: Challenge) -> bool:
     # A code that ran out or was throttled leaves the login waiting for another one.
     retry = (Challenge.Outcome.EXPIRED, Challenge.Outcome.THROTTLED)
     return challenge.consumed_at is not None and challenge.outcome not in retry
-
-
-def form_of(request: HttpRequest) -> str:
-    """Return by what a form is known again that is posted twice, by a double click or a reload; "" if by nothing.
-
-    CSRF protection puts a value of its own into each page that is shown.
-    """
-    token = request.POST.get("csrfmiddlewaretoken", "") if request.method == "POST" else ""
-    return digest("form", token) if token else ""
 
 
 def new_nonce() -> str:
@@ -148,3 +77,74 @@ def following(challenge: Challenge, *, ip: str | None) -> Challenge:
     return Challenge(
         user=challenge.user, step=challenge.step + 1, sends=sends, ip=ip, created_at=timezone.now(), **carried
     )
+
+
+def current(request: HttpRequest) -> Challenge | None:
+    """Return the challenge that this browser's pending login waits for, or None if there is no pending login."""
+    nonce = cookies.read_nonce(request)
+    return find(nonce) if nonce else None
+
+
+def take_ended(request: HttpRequest) -> Challenge | None:
+    """Return the last challenge of this browser's pending login if that has ended by itself; the browser forgets it."""
+    nonce = cookies.read_nonce(request)
+    if nonce is None or find(nonce) is not None:
+        return None
+    drop(request)
+    return find_ended(nonce)
+
+
+def begin(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields: Any) -> Challenge:
+    lockout.end_after_new_password(user, link)
+    challenge, nonce = new(
+        user,
+        ip=client_address(request),
+        form=cookies.form_digest(request),
+        auth_hash=auth_hash_of(user),
+        epoch=link.epoch if link else "",
+        **fields,
+    )
+    session_guard(request).cookies.nonce = nonce
+    return challenge
+
+
+def store(request: HttpRequest, challenge: Challenge) -> None:
+    @db.atomic()
+    def work() -> None:
+        challenge.save(force_insert=True)
+
+    try:
+        retry_on_deadlock(work)
+    except IntegrityError:
+        if not still_waits(request, challenge):
+            retry_on_deadlock(work)
+
+
+def still_waits(request: HttpRequest, challenge: Challenge) -> bool:
+    """Whether the form that began this login was posted before, and its login still waits; else begin another one."""
+    jar = session_guard(request).cookies
+    if find(jar.nonce or "") is not None:
+        return True
+    jar.nonce = new_nonce()
+    challenge.nonce_digest = digest("nonce", jar.nonce)
+    return False
+
+
+def is_same_login(challenge: Challenge, user: Any, auth_backend: str) -> bool:
+    return (
+        challenge.user_id == user.pk
+        and challenge.auth_backend == auth_backend
+        and is_auth_hash_of(user, challenge.auth_hash)
+    )
+
+
+def abandon(request: HttpRequest) -> None:
+    drop(request)
+    running = current(request)
+    if running is not None:
+        checking.close(running, Challenge.Outcome.CANCELLED)
+
+
+def drop(request: HttpRequest) -> None:
+    """Have the browser forget a pending login that has ended."""
+    session_guard(request).cookies.drop = cookies.cookie_name() in request.COOKIES

@@ -1,4 +1,4 @@
-"""Who owes the second step, and how long a session's proof is believed."""
+"""TODO"""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.core.cache import cache
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
-from .. import conf, shown
+from .. import conf, events, shown
+from ..digests import digest
 from ..models import VerigatorUser
-from . import events, registration
-from .digests import digest
+from ..records import links
 
 logger = logging.getLogger("django_verigator")
 
@@ -24,7 +24,7 @@ CACHE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Requirement:
     """What is asked of a user at the moment.
 
     Attributes:
@@ -38,7 +38,7 @@ class Standing:
     has_phone: bool
 
 
-def owes_second_step(user: Any, link: VerigatorUser | None) -> bool:
+def owes_second_factor(user: Any, link: VerigatorUser | None) -> bool:
     """Whether a user owes the second step: REQUIRED, less EXEMPT_GROUPS, and until GRACE_UNTIL less those without a
     phone.
     """
@@ -70,9 +70,7 @@ def _is_required(user: Any, link: VerigatorUser | None) -> bool:
         # Only for whom the site supplies nothing there is no phone. Where it supplies what nobody can read, what the
         # provider refused, or an error, the door stays shut: the user types a number.
         return link is not None and (
-            link.has_usable_phone
-            or link.state == VerigatorUser.State.FAILED
-            or link.last_error == registration.PHONE_UNKNOWN
+            link.has_usable_phone or link.state == VerigatorUser.State.FAILED or link.last_error == links.PHONE_UNKNOWN
         )
     if required == "staff":
         # Where the user model does not know who is staff, everybody may be.
@@ -93,15 +91,15 @@ def _is_required(user: Any, link: VerigatorUser | None) -> bool:
     return answer
 
 
-def standing(user: Any) -> Standing:
+def requirement_of(user: Any) -> Requirement:
     """Read the user's standing from the database, writing a missing link on the way, and remember it."""
-    return assess(user, registration.ensure_link(user))
+    return assess(user, links.ensure(user))
 
 
-def assess(user: Any, link: VerigatorUser | None) -> Standing:
+def assess(user: Any, link: VerigatorUser | None) -> Requirement:
     """Return the standing of a user whose link was just read, and remember it for guarded requests."""
-    found = Standing(
-        owes=owes_second_step(user, link),
+    found = Requirement(
+        owes=owes_second_factor(user, link),
         epoch=link.epoch if link else "",
         has_phone=link is not None and link.has_usable_phone,
     )
@@ -109,17 +107,17 @@ def assess(user: Any, link: VerigatorUser | None) -> Standing:
     return found
 
 
-def recent_standing(user: Any) -> Standing | None:
+def recent_requirement(user: Any) -> Requirement | None:
     """Return the standing read at most CACHE_SECONDS ago, or None. A hit does not prolong the entry."""
     try:
         found = cache.get(_key(user))
     except Exception as error:  # noqa: BLE001 - every cache has its own errors; without one the database is asked
         logger.warning("cache_failed error=%s", events.describe(error))
         return None
-    return Standing(*found) if isinstance(found, tuple) and len(found) == 3 else None
+    return Requirement(*found) if isinstance(found, tuple) and len(found) == 3 else None
 
 
-def remember(user: Any, found: Standing) -> None:
+def remember(user: Any, found: Requirement) -> None:
     """Have the guard believe this for CACHE_SECONDS."""
     try:
         cache.set(_key(user), (found.owes, found.epoch, found.has_phone), CACHE_SECONDS)

@@ -1,4 +1,4 @@
-"""Recovery codes: made, shown once, used once."""
+"""TODO"""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import router, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from .. import db
 from ..cleaning import plain_text
 from ..client.masked import SecretText
+from ..db import retry_on_deadlock
+from ..digests import digest, digests
 from ..hidden import HiddenText
 from ..models import RecoveryCode
-from . import registration
-from .deadlocks import once_more
-from .digests import digest, digests
+from ..records import links
 
 NUMBER = 10
+
 CHARACTERS = 16
 """Of 32 that are told apart by eye and ear (Crockford's base 32): 80 bits."""
 
 SUPPORT_MINUTES = 15
+
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
 _LOOK_ALIKE = str.maketrans({"O": "0", "I": "1", "L": "1", " ": None, "-": None})
 
 
@@ -47,15 +50,15 @@ def _new(user: Any, expires_at: datetime | None = None) -> tuple[RecoveryCode, s
 def renew(user: Any) -> list[str]:
     """Replace the user's codes by a new set and return it; it cannot be read again."""
 
-    @transaction.atomic(using=router.db_for_write(RecoveryCode))
+    @db.atomic()
     def work() -> list[str]:
         made = [_new(user) for _ in range(NUMBER)]
-        registration.lock_link(user.pk)
+        links.lock(user.pk)
         RecoveryCode.objects.filter(user_id=user.pk).delete()
         RecoveryCode.objects.bulk_create([row for row, _ in made])
         return [code for _, code in made]
 
-    return once_more(work)
+    return retry_on_deadlock(work)
 
 
 def issue_one(user: Any) -> str:
@@ -65,12 +68,12 @@ def issue_one(user: Any) -> str:
     return code
 
 
-def left(user: Any) -> int:
+def count_unused(user: Any) -> int:
     """Return how many codes of the user's own set are unused."""
     return RecoveryCode.objects.filter(user_id=user.pk, used_at=None, expires_at=None).count()
 
 
-def use(user_pk: Any, code: str) -> bool:
+def consume(user_pk: Any, code: str) -> bool:
     """Use up a code; part of the transaction that lets its user in.
 
     Args:

@@ -1,9 +1,4 @@
-"""Sending a code: reserve, call, settle.
-
-One short transaction takes a send from the counters and commits; only then are providers asked, in the order of
-BACKENDS, until one has sent; then the outcome is written. A crash in between costs a send, never gives one. No
-transaction is open during a call, and however many providers are asked, one send is counted and one deadline holds.
-"""
+"""TODO"""
 
 from __future__ import annotations
 
@@ -14,38 +9,39 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError
 from django.db.models import Q
 from django.utils import timezone
 
-from .. import conf, phone, signals
-from ..backends import BaseBackend, Cause, Recipient, Started, asking, backends
+from .. import conf, db, events, phone, rate_limits, signals
+from ..backends import BaseBackend, Started
 from ..constants import METHOD_SMS, METHOD_TOTP
-from ..exceptions import (
-    CircuitOpenError,
-    NoSuchResourceError,
-    ProviderBusyError,
-    RequestTimeoutError,
-    VerigatorError,
-)
+from ..db import atomic_with_retry, retry_on_deadlock
+from ..digests import digest
+from ..exceptions import Reason, Refused, VerigatorError
 from ..models import Challenge, PhoneChange, VerigatorUser
-from . import enrolment, events, limits, notices, registration
+from ..records import site_phones
+from . import limits, lockout, notices, providers
 from .checking import UNPROVED
-from .deadlocks import once_more, short_transaction
-from .digests import digest
-from .refusals import Reason, Refused
+from .notices import send_notice
+from .providers import NOT_ASKED, UNDONE
+
+
+def default_method() -> str:
+    return str(conf.current().METHOD)
+
+
+def respect_pause(challenge: Challenge) -> None:
+    until = challenge.resend_at
+    if until is not None and until > timezone.now():
+        # Either a code went out (or is just going), or the provider has asked to be left alone for so long.
+        unavailable = challenge.outcome == Challenge.Outcome.UNAVAILABLE
+        raise Refused(Reason.UNAVAILABLE if unavailable else Reason.PAUSE, until=until)
+
 
 Outcome = Challenge.Outcome
+
 LONGEST_PAUSE_SECONDS = 600
-
-_UNDONE = (400, 401, 403, 404, 405, 409, 422, 429, 503)
-"""Statuses that say for certain that nothing was sent."""
-
-NOT_ASKED = (CircuitOpenError, ProviderBusyError)
-
-_ABOUT_THE_NUMBER = (400, 409, 422)
-"""Statuses that are no fault of the provider's; another one is not asked by itself."""
 
 
 def start(
@@ -71,23 +67,23 @@ def start(
         Refused: nothing was sent, or nothing that may be used. What could be saved is saved: after a refusal by a
             limit ``challenge`` is not stored, after a failure of the provider it is.
     """
-    barred = limits.barred(link)
+    barred = lockout.active(link)
     if barred is not None:  # its PIN could not be used
         raise barred
     number = change.phone_number if change else link.phone_number
     try:
         if method == METHOD_SMS and not conf.current().ALLOW_SMS:
             raise Refused(Reason.SMS_FORBIDDEN)
-        candidates = _candidates(after)
-        limits.admit_number(number)
+        candidates = providers.candidates(after)
+        site_phones.require_allowed(number)
         if challenge.sends >= conf.current().LIMITS.SENDS_PER_LOGIN:
             raise Refused(Reason.SEND_LIMIT, scope="sends/login")
     except Refused as refused:
         raise _recorded(challenge.user, refused) from None
     confirmed = change is None and link.confirmed_at is not None
-    shared = not confirmed and _is_somebody_else_s(number, challenge.user_id)
-    caps = limits.send_caps(challenge.user_id, number, challenge.ip, confirmed=confirmed, is_somebody_else_s=shared)
-    calls = limits.start_caps(challenge.user_id, challenge.ip, again=previous is not None and challenge.sends > 0)
+    shared = not confirmed and _is_confirmed_by_another_user(number, challenge.user_id)
+    caps = limits.send_limits(challenge.user_id, number, challenge.ip, confirmed=confirmed, is_somebody_else_s=shared)
+    calls = limits.start_limits(challenge.user_id, challenge.ip, again=previous is not None and challenge.sends > 0)
     challenge.outcome = Outcome.SENDING
     # Until the provider has answered; a second click meanwhile sends nothing.
     challenge.resend_at = _pause_ends(challenge)
@@ -109,14 +105,14 @@ def start(
             challenge.verigator_id = ""
             _write(challenge, backend=backend.alias)
         try:
-            started = _call(backend, challenge, link, change, method, deadline)
+            started = providers.start(backend, challenge, link, change, method, deadline)
         except Refused as refused:
             _settle_unsent(challenge, caps, previous)
             raise refused
         except VerigatorError as error:
             _record_failure(challenge, error)
             errors.append(error)
-            if not _another_may_send(error):
+            if not providers.another_may_send(error):
                 break
         else:
             _settle_started(challenge, caps, started)
@@ -148,14 +144,14 @@ def _goes_on(challenge: Challenge, link: VerigatorUser, backend: BaseBackend) ->
     return bool(same)
 
 
-def admit_number(user: Any, number: str) -> None:
+def require_allowed_number(user: Any, number: str) -> None:
     """Refuse a number that the site sends nothing to, before it is taken as the user's.
 
     Raises:
         Refused: NUMBER_REFUSED.
     """
     try:
-        limits.admit_number(number)
+        site_phones.require_allowed(number)
     except Refused as refused:
         raise _recorded(user, refused) from None
 
@@ -172,31 +168,6 @@ def _recorded(user: Any, refused: Refused) -> Refused:
     return refused
 
 
-def _candidates(after: str) -> list[BaseBackend]:
-    found = backends.usable()
-    if not conf.current().ALLOW_SMS:
-        found = [backend for backend in found if METHOD_TOTP in backend.methods]
-        if not found:
-            raise Refused(Reason.SMS_FORBIDDEN)
-    place = next((place for place, backend in enumerate(found, start=1) if backend.alias == after), 0)
-    return found[place:] + found[:place]
-
-
-def has_another_way(challenge: Challenge) -> bool:
-    """Whether a code that was sent for this challenge can be sent through another provider instead."""
-    if challenge.sent_at is None or len(conf.current().BACKENDS) < 2:
-        return False
-    try:
-        return _candidates(challenge.backend)[0].alias != challenge.backend
-    except (Refused, ImproperlyConfigured):
-        return False
-
-
-def _another_may_send(error: VerigatorError) -> bool:
-    """Whether the next backend is asked by itself: nothing was sent, and not because of the number."""
-    return not error.sent or (error.status in _UNDONE and error.status not in _ABOUT_THE_NUMBER)
-
-
 def _record_failure(challenge: Challenge, error: VerigatorError) -> None:
     if isinstance(error, NOT_ASKED):  # told about already, once
         events.record("not_asked", challenge.user, reason=error.reason, backend=challenge.backend)
@@ -204,21 +175,21 @@ def _record_failure(challenge: Challenge, error: VerigatorError) -> None:
         events.record("send_failed", challenge.user, level=logging.WARNING, **error.details, backend=challenge.backend)
 
 
-def _is_somebody_else_s(number: str, user_pk: Any) -> bool:
+def _is_confirmed_by_another_user(number: str, user_pk: Any) -> bool:
     owners = VerigatorUser.objects.filter(phone_number=number, confirmed_at__isnull=False)
     return owners.exclude(user_id=user_pk).exists()
 
 
-def _reserve_send(challenge: Challenge, caps: list[limits.Cap], previous: Challenge | None) -> None:
+def _reserve_send(challenge: Challenge, caps: list[rate_limits.RateLimit], previous: Challenge | None) -> None:
     # The tries that the code brings along are counted in rows that a new user has not got either.
-    tries = limits.try_caps(challenge.user_id, challenge.ip)
+    tries = limits.try_limits(challenge.user_id, challenge.ip)
 
     def work() -> None:
         # A login that was cancelled or completed since this request has read it is not to begin again.
         if previous is not None and not Challenge.objects.filter(UNPROVED, pk=previous.pk).exists():
             raise Refused(Reason.ENDED)
         if caps:
-            limits.take(caps)
+            rate_limits.consume(caps)
         # The provider keeps one running authentication a user: this one ends all others.
         others = Challenge.objects.filter(user_id=challenge.user_id, consumed_at=None, superseded_at=None)
         if challenge.requested_method == METHOD_TOTP:
@@ -228,7 +199,7 @@ def _reserve_send(challenge: Challenge, caps: list[limits.Cap], previous: Challe
         challenge.save(force_insert=True)
 
     try:
-        limits.reserve(work, also=tries)
+        rate_limits.reserve(work, also=tries)
     except IntegrityError:  # somebody sent this step already
         challenge._state.adding = True  # what was inserted is rolled back
         raise Refused(Reason.PAUSE, until=_pause_ends(challenge)) from None
@@ -243,10 +214,10 @@ def _reserve_send(challenge: Challenge, caps: list[limits.Cap], previous: Challe
 
 def _tell_owner(user: Any, refused: Refused) -> None:
     # Somebody else may have used them up, who knows the password.
-    caps = limits.told_caps(user.pk)
+    caps = limits.notice_limits(user.pk)
     with contextlib.suppress(Refused):  # told already
-        limits.reserve(lambda: limits.take(caps))
-        notices.tell(user, notices.Notice.SENDS_USED_UP, until=refused.until)
+        rate_limits.reserve(lambda: rate_limits.consume(caps))
+        send_notice(user, notices.Notice.SENDS_USED_UP, until=refused.until)
 
 
 def _pause_ends(challenge: Challenge) -> Any:
@@ -259,66 +230,7 @@ def _pause(challenge: Challenge) -> timedelta:
     return timedelta(seconds=min(seconds, LONGEST_PAUSE_SECONDS))
 
 
-def _call(
-    backend: BaseBackend,
-    challenge: Challenge,
-    link: VerigatorUser,
-    change: PhoneChange | None,
-    method: str,
-    deadline: float,
-) -> Started:
-    if change is not None:
-        enrolment.register(change, backend, cause=_cause(challenge), timeout=_left(deadline))
-        recipient = Recipient((change.verigator_id or "") if backend.keeps_users else "", change.phone_number)
-    else:
-        recipient = _recipient(challenge, link, backend, deadline)
-    challenge.verigator_id = recipient.user_id
-    try:
-        return _start(backend, challenge, recipient, method, deadline)
-    except NoSuchResourceError:
-        if change is not None or not backend.keeps_users:
-            raise
-        # The provider lost the record. It is made anew once; the second factor is never off because of it.
-        registration.repair(link)
-        recipient = _recipient(challenge, link, backend, deadline)
-        challenge.verigator_id = recipient.user_id
-        return _start(backend, challenge, recipient, method, deadline)
-
-
-def _cause(challenge: Challenge) -> Cause:
-    return limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
-
-
-def _start(backend: BaseBackend, challenge: Challenge, recipient: Recipient, method: str, deadline: float) -> Started:
-    timeout = _left(deadline)
-    with asking(backend, _cause(challenge), timeout):
-        return backend.start(recipient, method, timeout=timeout)
-
-
-def _recipient(challenge: Challenge, link: VerigatorUser, backend: BaseBackend, deadline: float) -> Recipient:
-    if not backend.keeps_users:
-        return Recipient("", link.phone_number)
-    if link.state != VerigatorUser.State.REGISTERED:
-        outcome = registration.register(link, address=challenge.ip, timeout=_left(deadline))
-        if outcome == registration.Outcome.REFUSED:
-            raise Refused(Reason.NO_PHONE)
-        if outcome == registration.Outcome.BUSY:
-            raise Refused(Reason.BUSY)
-        if link.state != VerigatorUser.State.REGISTERED:
-            if link.last_error in (error.reason for error in NOT_ASKED):
-                raise CircuitOpenError("not asked for a record", sent=False)
-            raise registration.NotRegistered("no record to send to", sent=False)
-    return Recipient(link.verigator_id or "", link.phone_number)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise RequestTimeoutError("no time left for another call", sent=False)
-    return left
-
-
-def _settle_started(challenge: Challenge, caps: list[limits.Cap], started: Started) -> None:
+def _settle_started(challenge: Challenge, caps: list[rate_limits.RateLimit], started: Started) -> None:
     if started.method == METHOD_SMS and not conf.current().ALLOW_SMS:
         forbidden = Refused(Reason.SMS_FORBIDDEN)
         _write(challenge, outcome=Outcome.REFUSED, refusal=forbidden.reason.value, method=started.method)
@@ -331,14 +243,17 @@ def _settle_started(challenge: Challenge, caps: list[limits.Cap], started: Start
         events.record("send_failed", challenge.user, level=logging.WARNING, status=None, **details)
         raise Refused(Reason.UNAVAILABLE) from None
     if started.method == METHOD_TOTP:
-        limits.give_back(caps)
+        rate_limits.refund(caps)
     events.record("code_sent", challenge.user, signal=signals.code_sent, method=started.method, challenge=challenge)
 
 
 def _settle_unsent(
-    challenge: Challenge, caps: list[limits.Cap], previous: Challenge | None, resend_at: datetime | None = None
+    challenge: Challenge,
+    caps: list[rate_limits.RateLimit],
+    previous: Challenge | None,
+    resend_at: datetime | None = None,
 ) -> None:
-    limits.give_back(caps)
+    rate_limits.refund(caps)
     if previous is not None and previous.is_running(timezone.now()):
         _restore(challenge, previous)
     else:
@@ -354,18 +269,21 @@ def _restore(challenge: Challenge, previous: Challenge) -> None:
         if not newer.exists():
             Challenge.objects.filter(pk=previous.pk, superseded_at=challenge.created_at).update(superseded_at=None)
 
-    short_transaction(work)
+    atomic_with_retry(work)
 
 
 def _settle_errors(
-    challenge: Challenge, caps: list[limits.Cap], errors: Sequence[VerigatorError], previous: Challenge | None
+    challenge: Challenge,
+    caps: list[rate_limits.RateLimit],
+    errors: Sequence[VerigatorError],
+    previous: Challenge | None,
 ) -> None:
     wait = min(error.retry_after or 0 for error in errors)
     until = timezone.now() + timedelta(seconds=wait) if wait else None
     if not any(error.sent for error in errors):
         _settle_unsent(challenge, caps, previous, until)
         raise Refused(Reason.UNAVAILABLE, until=until)
-    if all(not error.sent or error.status in _UNDONE for error in errors):
+    if all(not error.sent or error.status in UNDONE for error in errors):
         # A provider saw the call and refused it: the send stays counted, so that nobody hammers it.
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=until or timezone.now())
         raise Refused(Reason.UNAVAILABLE, until=until)
@@ -389,22 +307,22 @@ def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str)
         return
     taken = digest("reference", f"{challenge.backend}.{reference}")
 
-    @transaction.atomic(using=router.db_for_write(Challenge))
+    @db.atomic()
     def work() -> None:
         _write(challenge, **values, reference_digest=taken)
 
     try:
-        once_more(work)
+        retry_on_deadlock(work)
     except IntegrityError:
         # This user's own, or one whose code is worth nothing any more, makes way.
         elsewhere = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=challenge.user_id)
         Challenge.objects.filter(reference_digest=taken).exclude(elsewhere).update(reference_digest=None)
-        once_more(work)
+        retry_on_deadlock(work)
 
 
 def _write(challenge: Challenge, **values: Any) -> None:
     values["verigator_id"] = challenge.verigator_id
     # What the provider was told is not forgotten because of a deadlock.
-    once_more(lambda: Challenge.objects.filter(pk=challenge.pk).update(**values))
+    retry_on_deadlock(lambda: Challenge.objects.filter(pk=challenge.pk).update(**values))
     for name, value in values.items():
         setattr(challenge, name, value)

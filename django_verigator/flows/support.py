@@ -1,4 +1,4 @@
-"""What support does for a user: reset the second factor, unlock it, issue a code. And what time does: prune."""
+"""TODO"""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from django.db import router, transaction
 from django.utils import timezone
 
-from .. import conf, shown
+from .. import conf, db, events, shown
 from ..models import Challenge, Counter, PhoneChange, RecoveryCode, TrustedBrowser, VerigatorUser, new_epoch
-from . import events, limits, notices, recovery, registration
+from ..records import deletion
+from . import limits, notices, recovery
+from .notices import send_notice
 
 PERMISSION = "django_verigator.reset_second_factor"
 
@@ -34,10 +35,10 @@ def reset(user: Any, *, by: str) -> None:
     Args:
         by: who did it, for the log (a username, or "command").
     """
-    with transaction.atomic(using=router.db_for_write(VerigatorUser)):
+    with db.atomic():
         link = VerigatorUser.objects.select_for_update().filter(user_id=user.pk).first()
         if link is not None:
-            registration.forget_remote(link.verigator_id, link.id_in_service)
+            deletion.schedule(link.verigator_id, link.id_in_service)
             VerigatorUser.objects.filter(pk=link.pk).update(
                 phone_number="",
                 state=VerigatorUser.State.NO_PHONE,
@@ -52,7 +53,7 @@ def reset(user: Any, *, by: str) -> None:
                 site_phone_digest="",
                 epoch=new_epoch(),
             )
-        drop_phone_change(user.pk)
+        deletion.drop_phone_change(user.pk)
         RecoveryCode.objects.filter(user_id=user.pk).delete()
         TrustedBrowser.objects.filter(user_id=user.pk).delete()
         now = timezone.now()
@@ -61,19 +62,12 @@ def reset(user: Any, *, by: str) -> None:
         )
         _clear_failures(user)
     events.record("reset", user, level=logging.WARNING, by=shown.name(by))
-    notices.tell(user, notices.Notice.RESET)
-
-
-def drop_phone_change(user_pk: Any) -> None:
-    """Take back a phone that is on its way in; its record at the provider goes later."""
-    for change in PhoneChange.objects.filter(user_id=user_pk):
-        registration.forget_remote(change.verigator_id, change.id_in_service)
-        change.delete()
+    send_notice(user, notices.Notice.RESET)
 
 
 def unlock(user: Any, *, by: str) -> None:
     """Let a locked user try again at once."""
-    with transaction.atomic(using=router.db_for_write(VerigatorUser)):
+    with db.atomic():
         _clear_failures(user)
     events.record("unlocked", user, level=logging.WARNING, by=shown.name(by))
 
@@ -82,7 +76,7 @@ def _clear_failures(user: Any) -> None:
     VerigatorUser.objects.filter(user_id=user.pk).update(
         consecutive_failures=0, failures_auth_hash="", locked_until=None
     )
-    Counter.objects.filter(pk__in=[cap.digest for cap in limits.user_try_caps(user.pk)]).delete()
+    Counter.objects.filter(pk__in=[cap.digest for cap in limits.user_try_limits(user.pk)]).delete()
 
 
 def issue_code(user: Any, *, by: str) -> str:
@@ -97,7 +91,7 @@ def prune() -> dict[str, int]:
     now = timezone.now()
     old = now - timedelta(days=conf.current().PRUNE_DAYS)
     for change in PhoneChange.objects.filter(expires_at__lt=now):
-        registration.forget_remote(change.verigator_id, change.id_in_service)
+        deletion.schedule(change.verigator_id, change.id_in_service)
         change.delete()
     # Logins that nobody has ended: where they led to may hold a one-time token.
     over = now - timedelta(seconds=conf.current().LIMITS.PENDING_SECONDS)

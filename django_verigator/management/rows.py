@@ -10,7 +10,8 @@ from typing import TextIO
 from django.core.management.base import CommandError
 
 from django_verigator import shown
-from django_verigator.flows.moving import Row, Verdict
+
+from ..records.import_rows import Row, Verdict
 
 COLUMNS = ("username", "phone", "user_id", "id_in_service")
 _NEEDED = COLUMNS[:2]

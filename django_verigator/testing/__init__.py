@@ -18,7 +18,9 @@ from ..backends import Circuit, backends, breaker, locmem
 from ..backends.locmem import Message, fail_next, outbox
 from ..client import Api
 from ..constants import METHOD_SMS
-from ..flows import gate, policy, registration
+from ..flows import policy
+from ..flows.session import PROOF_KEY, new_proof
+from ..records import links
 from ..sandbox import Sandbox
 
 __all__ = ["Message", "fail_next", "last_pin", "login_verified", "outbox", "reset", "sandbox"]
@@ -68,10 +70,10 @@ def login_verified(client: Client | AsyncClient, user: Any, backend: str | None 
         backend: dotted path of the authentication backend, where the site has several.
     """
     client.force_login(user, backend)
-    link = registration.ensure_link(user)
+    link = links.ensure(user)
     policy.assess(user, link)  # the cache may remember another test's user under this primary key
     session = client.session
-    session[gate.MARK] = gate.new_mark(user, link.epoch if link else "", METHOD_SMS)
+    session[PROOF_KEY] = new_proof(user, link.epoch if link else "", METHOD_SMS)
     session.save()
     # Sessions kept in the cookie itself have a new key now.
     client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key or ""

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 from django.core import mail
 
-from django_verigator.flows import login
+from django_verigator.addresses import client_address
 from django_verigator.models import Challenge, Counter, VerigatorUser
 
 from .actors import HOME, LOGIN, PENDING, PIN, RECOVERY, RESEND, STEP_2
@@ -102,12 +102,12 @@ def test_C07_one_address_cannot_guess_at_many_accounts(site):
 def test_C07_visitors_are_not_counted_as_their_proxy(rf, settings, remote, forwarded, found):
     settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
     header = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
-    assert login.client_address(rf.get("/", REMOTE_ADDR=remote, **header)) == found
+    assert client_address(rf.get("/", REMOTE_ADDR=remote, **header)) == found
 
 
 def test_C07_C06_a_socket_without_address_brings_no_spoofed_one(rf, settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_PROXIES": []}
-    assert login.client_address(rf.get("/", REMOTE_ADDR="", HTTP_X_FORWARDED_FOR="9.9.9.9")) is None
+    assert client_address(rf.get("/", REMOTE_ADDR="", HTTP_X_FORWARDED_FOR="9.9.9.9")) is None
 
 
 def test_C07_visitors_whom_the_proxy_does_not_name_share_no_counter(site):

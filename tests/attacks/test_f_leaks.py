@@ -14,11 +14,13 @@ from django.core import mail
 from django.core.management import CommandError
 from django.utils.log import AdminEmailHandler
 
-from django_verigator import conf, exceptions
+from django_verigator import conf, events, exceptions, rate_limits
+from django_verigator import phone as phone_numbers
 from django_verigator.backends import backends
 from django_verigator.client import Api, http
-from django_verigator.flows import checking, limits, login, recovery, registration
+from django_verigator.flows import acceptance, completion, enrolment, limits, phone_changes, recovery
 from django_verigator.models import Challenge, PhoneChange, RecoveryCode, VerigatorUser
+from django_verigator.records import links, site_phones
 
 from .actors import CODES, CONFIRM, ENROL, HOME, LOGIN, PHONE, PIN, RECOVERY, RESEND, SECURITY
 from .conftest import each_store
@@ -220,40 +222,45 @@ def confirming(site, alice):
 
 FORMS = {
     "password": (nothing, in_the_call, LOGIN, lambda site, alice: {"username": "alice"}),
-    "password, counting": (nothing, patched(limits, "take"), LOGIN, lambda site, alice: {"username": "alice"}),
+    "password, counting": (nothing, patched(rate_limits, "consume"), LOGIN, lambda site, alice: {"username": "alice"}),
     "password, link": (
         nothing,
-        patched(registration, "find_link"),
+        patched(links, "find"),
         LOGIN,
         lambda site, alice: {"username": "alice"},
     ),
     "PIN": (waiting, in_the_call, PIN, lambda site, alice: {"pin": site.pin(alice)}),
-    "PIN, accepted": (waiting, patched(checking, "_prove"), PIN, lambda site, alice: {"pin": site.pin(alice)}),
-    "PIN, digest": (waiting, patched(checking, "digest"), PIN, lambda site, alice: {"pin": site.pin(alice)}),
-    "PIN, finished": (waiting, patched(login, "_complete"), PIN, lambda site, alice: {"pin": site.pin(alice)}),
+    "PIN, accepted": (waiting, patched(acceptance, "_prove"), PIN, lambda site, alice: {"pin": site.pin(alice)}),
+    "PIN, digest": (waiting, patched(acceptance, "digest"), PIN, lambda site, alice: {"pin": site.pin(alice)}),
+    "PIN, finished": (waiting, patched(completion, "_complete"), PIN, lambda site, alice: {"pin": site.pin(alice)}),
     "resend": (waiting, in_the_call, RESEND, lambda site, alice: {}),
-    "resend, limits": (waiting, patched(limits, "take"), RESEND, lambda site, alice: {}),
-    "recovery code": (waiting, patched(recovery, "use"), RECOVERY, lambda site, alice: {"code": "CODE"}),
+    "resend, limits": (waiting, patched(rate_limits, "consume"), RESEND, lambda site, alice: {}),
+    "recovery code": (waiting, patched(recovery, "consume"), RECOVERY, lambda site, alice: {"code": "CODE"}),
     "recovery code, digest": (waiting, patched(recovery, "digests"), RECOVERY, lambda site, alice: {"code": "CODE"}),
     "first phone": (enrolling, in_the_call, ENROL, lambda site, alice: {"phone": NEW}),
-    "first phone, number": (enrolling, patched(limits, "admit_number"), ENROL, lambda site, alice: {"phone": NEW}),
+    "first phone, number": (
+        enrolling,
+        patched(site_phones, "require_allowed"),
+        ENROL,
+        lambda site, alice: {"phone": NEW},
+    ),
     "new phone": (logged_in_and_ready, in_the_call, PHONE, lambda site, alice: {"phone": NEW}),
     "new phone, confirmed": (
         confirming,
-        patched(checking.enrolment, "swap"),
+        patched(phone_changes, "swap"),
         CONFIRM,
         lambda site, alice: {"pin": site.pin_at(NEW)},
     ),
-    "new codes": (logged_in_and_ready, patched(login.events, "record"), CODES, lambda site, alice: {}),
+    "new codes": (logged_in_and_ready, patched(events, "record"), CODES, lambda site, alice: {}),
     "new codes, stored": (
         logged_in_and_ready,
         lambda site, monkeypatch: monkeypatch.setattr(RecoveryCode.objects, "bulk_create", boom),
         CODES,
         lambda site, alice: {},
     ),
-    "overview": (logged_in_and_ready, patched(recovery, "left"), SECURITY, None),
-    "PIN page": (waiting, patched(login, "needs_phone"), PIN, None),
-    "guard": (logged_in_and_ready, patched(registration.phone, "normalise"), "/recent/", None),
+    "overview": (logged_in_and_ready, patched(recovery, "count_unused"), SECURITY, None),
+    "PIN page": (waiting, patched(enrolment, "needs_phone"), PIN, None),
+    "guard": (logged_in_and_ready, patched(phone_numbers, "normalise"), "/recent/", None),
 }
 
 
@@ -367,7 +374,7 @@ def test_F09_models_and_limits_show_no_number(site, alice):
     browser = site.logged_in(alice)
     browser.post(PHONE, {"phone": NEW, "password": site.password(alice)})
     rows = [site.link(alice), PhoneChange.objects.get(), *Challenge.objects.all(), *RecoveryCode.objects.all()]
-    caps = limits.send_caps(alice.pk, NEW, "9.9.9.9", confirmed=False)
+    caps = limits.send_limits(alice.pk, NEW, "9.9.9.9", confirmed=False)
     for value in (*rows, *caps, caps):
         text = f"{value!r} {value!s}"
         assert NEW[-8:] not in text

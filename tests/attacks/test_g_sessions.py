@@ -9,7 +9,7 @@ from django.conf import settings as django_settings
 from django.contrib.sessions.models import Session
 
 from django_verigator.flows import sending
-from django_verigator.flows.gate import MARK
+from django_verigator.flows.session import PROOF_KEY
 from django_verigator.models import Challenge, PhoneChange, VerigatorUser, new_epoch
 
 from .actors import CODES, ENROL, HOME, LOGIN, MODEL_BACKEND, PENDING, PHONE, PIN, SECURITY
@@ -115,7 +115,7 @@ def test_G05_logout_takes_the_proof_along(site, alice):
     browser = site.logged_in(alice)
     assert browser.get(SECURITY).status_code == HTTPStatus.OK
     browser.post("/plain/logout/")
-    assert MARK not in session_of(browser)
+    assert PROOF_KEY not in session_of(browser)
     for url in (HOME, SECURITY, PHONE, CODES, PIN):
         assert browser.get(url)["Location"].startswith(LOGIN)
     assert browser.is_nobody()
@@ -153,7 +153,9 @@ def test_G07_a_password_that_changes_between_the_steps_ends_the_login(site, alic
         assert browser.is_nobody()
         assert site.tries() == tries
     assert site.oracle._posted_codes["alice"], "the code was posted, and let nobody in"
-    assert not [each for each in site.oracle.sessions() if MARK in each and each[MARK]["method"] == "recovery"]
+    assert not [
+        each for each in site.oracle.sessions() if PROOF_KEY in each and each[PROOF_KEY]["method"] == "recovery"
+    ]
 
 
 CHANGES = {
@@ -211,7 +213,7 @@ def test_G11_a_proof_outlives_a_new_key_for_its_own_user_alone(site, alice, bob)
     # Somebody else's mark in a session proves nothing.
     forged = site.old_session(bob)
     session = forged.session
-    session[MARK] = {**session_of(browser)[MARK]}
+    session[PROOF_KEY] = {**session_of(browser)[PROOF_KEY]}
     session.save()
     forged.cookies[django_settings.SESSION_COOKIE_NAME] = session.session_key
     assert forged.get(HOME)["Location"] == PIN

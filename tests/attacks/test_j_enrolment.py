@@ -10,8 +10,9 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.core import mail
 
-from django_verigator.flows import registration, support
+from django_verigator.flows import support
 from django_verigator.models import PhoneChange, RecoveryCode, RemoteDeletion, TrustedBrowser, VerigatorUser
+from django_verigator.records import registration
 
 from .actors import BROWSERS, CODES, CONFIRM, ENROL, HOME, LOGIN, PHONE, PIN, SECURITY
 from .conftest import each_store

@@ -10,7 +10,7 @@ from django.core.cache import cache
 from django.db import transaction
 
 from django_verigator.backends import backends
-from django_verigator.flows.gate import MARK
+from django_verigator.flows.session import PROOF_KEY
 from django_verigator.models import Challenge, VerigatorUser
 
 from .actors import CODES, HOME
@@ -48,7 +48,7 @@ def test_I1__a_session_with_somebody_else_s_proof(site, alice, bob, complaints):
     browser = site.logged_in(bob)
     stolen = site.old_session(alice)
     session = stolen.session
-    session[MARK] = {**browser.session[MARK], "user": str(alice.pk), "epoch": site.link(alice).epoch}
+    session[PROOF_KEY] = {**browser.session[PROOF_KEY], "user": str(alice.pk), "epoch": site.link(alice).epoch}
     session.save()
     stolen.cookies["sessionid"] = session.session_key
     assert stolen.acts_as == str(alice.pk)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from django_verigator.records import time_budget
+
 celery = pytest.importorskip("celery", reason="Celery is not installed (extra celery)")
 redis = pytest.importorskip("redis", reason="redis-py is not installed (extra celery)")
 
 from django_verigator.contrib import celery as contrib  # noqa: E402
-from django_verigator.flows import patience  # noqa: E402
 from django_verigator.models import VerigatorUser  # noqa: E402
 from tests.bulk import driver  # noqa: E402
 from tests.deadlines import in_time  # noqa: E402
@@ -78,7 +79,7 @@ def silent_port() -> Iterator[int]:
 def use_broker(settings, monkeypatch) -> Iterator[Callable[[str], None]]:
     """``use_broker(address)`` has saved users registered through it; half a second is as long as anybody waits."""
     settings.VERIGATOR = {**settings.VERIGATOR, "DISPATCHER": DISPATCHER}
-    monkeypatch.setattr(patience, "IN_PROCESS_SECONDS", 0.5)
+    monkeypatch.setattr(time_budget, "IN_PROCESS_SECONDS", 0.5)
     monkeypatch.setattr(contrib.dispatcher, "broker", contrib.Broker())
     apps = []
 

@@ -14,7 +14,7 @@ from django_verigator.backends.base import BaseBackend
 from django_verigator.backends.number_verification import NumberVerificationBackend
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.client import reasons
-from django_verigator.flows.refusals import Reason
+from django_verigator.exceptions import Reason
 from django_verigator.models import Challenge, RemoteDeletion, VerigatorUser
 from django_verigator.sandbox import Sandbox, faults
 from django_verigator.sandbox.__main__ import add_arguments

@@ -12,7 +12,7 @@ from django.contrib.auth import SESSION_KEY
 from django.db import OperationalError, connection, connections, transaction
 
 from django_verigator.backends import locmem
-from django_verigator.flows import deadlocks
+from django_verigator.db import is_transient
 from django_verigator.models import Challenge, Counter, VerigatorUser
 
 from ..conftest import WRONG_PIN, deadlock, give_password, sent_pin
@@ -183,7 +183,7 @@ PASSING = [
 
 @pytest.mark.parametrize("error", PASSING, ids=str)
 def test_deadlocks_and_the_like__are_known_by_their_number(error):
-    assert deadlocks.is_passing(error)
+    assert is_transient(error)
 
 
 WAIT_BRIEFLY = {
@@ -211,4 +211,4 @@ def test_row_that_another_transaction_keeps_locked__is_one_of_them():
         thread = threading.Thread(target=wait)
         thread.start()
         thread.join()
-    assert [deadlocks.is_passing(error) for error in seen] == [True]
+    assert [is_transient(error) for error in seen] == [True]

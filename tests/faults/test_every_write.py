@@ -10,8 +10,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from django_verigator import db
 from django_verigator.backends import locmem
-from django_verigator.flows import deadlocks
 from django_verigator.flows.support import issue_code
 from django_verigator.models import Challenge, Counter, RemoteDeletion
 from tests.site.models import User
@@ -72,7 +72,7 @@ class Refusing:
 def walk(transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answers]:
     """``walk(steps, refusing)`` takes the steps on a site with two new users."""
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all", "TRUSTED_BROWSER_DAYS": 30}
-    monkeypatch.setattr(deadlocks, "PAUSE", 0)
+    monkeypatch.setattr(db, "PAUSE", 0)
 
     def walk(steps: list[Step], refusing: Refusing) -> Answers:
         locmem.reset()

@@ -21,8 +21,9 @@ from django.db import connection
 from django.utils import timezone
 
 from django_verigator.client import Api
-from django_verigator.flows import support, syncing
+from django_verigator.flows import support
 from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, SyncRun, VerigatorUser
+from django_verigator.records import sync
 from django_verigator.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +100,7 @@ class Driver:
         _let_a_minute_pass()
         if self._chance.random() < 0.5:
             _let_an_hour_pass()
-        report = syncing.sync_all(workers=2)
+        report = sync.sync_all(workers=2)
         if not report.is_complete or report.unknown:
             raise TroubleError(f"the sync found what it could not put right: {report}")
         self.look()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 
-from django_verigator.flows import syncing
+from django_verigator.records.sync import comparing
 from django_verigator.sandbox import Sandbox
 
 from .driver import ACCOUNT, LATENCY, Driver, TroubleError, configuration
@@ -43,7 +43,7 @@ def test_R19_sync_that_adopts_nothing__is_found_out(
     if adopts:
         driver.settle()
     else:
-        monkeypatch.setattr(syncing, "_adopt", lambda batch: None)
+        monkeypatch.setattr(comparing, "adopt", lambda batch: None)
         with pytest.raises(TroubleError):
             driver.settle()
     assert driver.found["a record whose UserID never arrived"] == 1

@@ -21,6 +21,8 @@ from urllib.request import urlopen
 import django
 from django.conf import settings
 
+from django_verigator.records import sync
+
 PASSWORD = "correct horse"
 ACTS = ("register", "change", "delete", "sync")
 PATIENCE = 5  # seconds
@@ -69,12 +71,10 @@ def _live(seed: int, sandbox: str, act: mmap.mmap) -> None:
 def _do(act: str, chance: random.Random, sandbox: str) -> None:
     from django.contrib.auth import get_user_model
 
-    from django_verigator.flows import syncing
-
     users = get_user_model().objects
     names = list(users.order_by("pk").values_list("username", flat=True))
     if act == "sync":
-        syncing.sync_all(workers=2)
+        sync.sync_all(workers=2)
     elif act == "register" or not names:
         users.create_user(f"u{chance.randrange(16**8):08x}", password=PASSWORD, phone_number=_number(chance))
     elif act == "delete":

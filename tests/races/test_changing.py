@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from django_verigator.flows import syncing
 from django_verigator.models import PhoneChange, RemoteDeletion
+from django_verigator.records import sync
 
 from .conftest import (
     PASSWORD,
@@ -65,7 +65,7 @@ def test_J07_a_confirmation_posted_five_times_swaps_the_phone_once(provider):
     assert (link.phone_number, link.epoch == before.epoch) == (phone_number(1), False)
     assert [row.verigator_id for row in RemoteDeletion.objects.all()] == [before.verigator_id]
     provider.sandbox.clear_faults()
-    syncing.sync_all()
+    sync.sync_all()
     assert set(provider.records) == {link.verigator_id}
 
 

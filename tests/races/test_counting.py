@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db import connection
 
-from django_verigator.flows import limits
-from django_verigator.flows.refusals import Reason
+from django_verigator import rate_limits
+from django_verigator.exceptions import Reason
 from django_verigator.models import Counter
 
 from .crowd import crowd
@@ -16,10 +16,12 @@ from .crowd import crowd
 ROUNDS = 15
 
 
-def caps(number: int) -> list[limits.Cap]:
+def caps(number: int) -> list[rate_limits.RateLimit]:
     """Those of one user among the site's, in an order of their own."""
-    shared = [limits.Cap(f"shared/{name}", "", 10_000, limits.HOUR, Reason.SEND_LIMIT) for name in range(6)]
-    own = limits.Cap("own", str(number), 10_000, limits.HOUR, Reason.SEND_LIMIT)
+    shared = [
+        rate_limits.RateLimit(f"shared/{name}", "", 10_000, rate_limits.HOUR, Reason.SEND_LIMIT) for name in range(6)
+    ]
+    own = rate_limits.RateLimit("own", str(number), 10_000, rate_limits.HOUR, Reason.SEND_LIMIT)
     return random.Random(number).sample([own, *shared], 7)
 
 
@@ -29,9 +31,9 @@ def test_R28_shared_counters_are_exact_and_nobody_deadlocks(provider):
     def use(number: int) -> None:
         mine = caps(number)
         for _ in range(ROUNDS):
-            limits.reserve(lambda: limits.take(mine))
-            limits.give_back(mine)
-        limits.reserve(lambda: limits.take(mine))
+            rate_limits.reserve(lambda: rate_limits.consume(mine))
+            rate_limits.refund(mine)
+        rate_limits.reserve(lambda: rate_limits.consume(mine))
 
     crowd(use, range(12))
 

@@ -6,8 +6,9 @@ from django.db import connection
 from django.test import Client
 
 from django_verigator.client import http
-from django_verigator.flows import enrolment, syncing
+from django_verigator.flows import phone_changes
 from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser
+from django_verigator.records import sync
 
 from .conftest import (
     ENROL,
@@ -138,7 +139,7 @@ def test_J07_a_number_that_is_replaced_while_its_pin_is_checked_is_not_in_force(
     user = VerigatorUser.objects.get().user
 
     def replace(method: str, path: str) -> None:
-        enrolment.propose(link_of(user), phone_number(1))
+        phone_changes.start(link_of(user), phone_number(1))
 
     http.before_request.append(replace)
     try:
@@ -162,7 +163,7 @@ def test_J02_a_resend_to_a_number_that_was_replaced_meanwhile_is_no_error(provid
     def replace(execute, sql, params, many, context):
         if sql.startswith("SELECT") and "verigatoruser" in sql and "INNER JOIN" not in sql and not replaced:
             replaced.append(sql)
-            enrolment.propose(link_of(user), phone_number(1))
+            phone_changes.start(link_of(user), phone_number(1))
         return execute(sql, params, many, context)
 
     replaced = []
@@ -180,7 +181,7 @@ def test_enrol__after_the_race_sync_deletes_what_nobody_needs(provider):
     crowd(lambda pair: enrol(*pair), [(each, phone_number(number)) for number, each in enumerate(browsers)])
     provider.sandbox.clear_faults()
 
-    syncing.sync_all()
+    sync.sync_all()
 
     assert set(provider.records) == set(PhoneChange.objects.values_list("verigator_id", flat=True)) - {None}
     assert not RemoteDeletion.objects.exists()

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from django_verigator import rate_limits
+from django_verigator.exceptions import Refused
 from django_verigator.flows import limits
-from django_verigator.flows.refusals import Refused
 
 from .conftest import (
     RESEND,
@@ -86,15 +87,15 @@ def test_C03_C04_twenty_sessions_share_one_budget(provider):
 
 
 def test_C04_R30_a_process_whose_clock_is_behind_is_counted_like_the_others(provider, monkeypatch):
-    caps = limits.user_try_caps(1)
+    caps = limits.user_try_limits(1)
     now = timezone.now()
 
     def take(seconds: int) -> None:
-        monkeypatch.setattr(limits.timezone, "now", lambda: now + timedelta(seconds=seconds))
-        limits.reserve(lambda: limits.take(caps))
+        monkeypatch.setattr(rate_limits.timezone, "now", lambda: now + timedelta(seconds=seconds))
+        rate_limits.reserve(lambda: rate_limits.consume(caps))
 
-    monkeypatch.setattr(limits.timezone, "now", lambda: now + timedelta(seconds=2))
-    limits._make_rows(caps)
+    monkeypatch.setattr(rate_limits.timezone, "now", lambda: now + timedelta(seconds=2))
+    rate_limits._make_rows(caps)
     for seconds in (0, 1, 2, 3, 0, 1, 2, 3, 4, 5):
         take(seconds)
     with pytest.raises(Refused):

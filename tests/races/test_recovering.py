@@ -27,7 +27,7 @@ def test_K01_a_code_posted_twenty_times_from_one_browser_makes_one_login(provide
 
     assert logged_in() == [str(alice.pk)]
     assert proofs == [alice.pk]
-    assert recovery.left(alice) == 9
+    assert recovery.count_unused(alice) == 9
     assert provider.tries == 0
 
 
@@ -41,7 +41,7 @@ def test_K01_a_code_posted_in_ten_browsers_makes_one_login(provider, proofs):
 
     assert logged_in() == [str(alice.pk)]
     assert proofs == [alice.pk]
-    assert recovery.left(alice) == 9
+    assert recovery.count_unused(alice) == 9
 
 
 def test_C11_wrong_pins_and_wrong_codes_share_ten_tries(provider):
@@ -60,7 +60,7 @@ def test_C11_wrong_pins_and_wrong_codes_share_ten_tries(provider):
     response = post_code(browser, code)
     assert "Too many wrong PINs. Set a new password, or ask our support" in response.content.decode()
     assert logged_in() == []
-    assert recovery.left(alice) == 10
+    assert recovery.count_unused(alice) == 10
 
 
 def test_K03_parallel_renewals_leave_one_set(provider):
@@ -68,7 +68,7 @@ def test_K03_parallel_renewals_leave_one_set(provider):
 
     sets = crowd(lambda _: recovery.renew(alice), range(5))
 
-    assert recovery.left(alice) == 10
-    good = [codes for codes in sets if recovery.use(alice.pk, recovery.normalise(codes[0]))]
+    assert recovery.count_unused(alice) == 10
+    good = [codes for codes in sets if recovery.consume(alice.pk, recovery.normalise(codes[0]))]
     assert len(good) == 1
     assert RecoveryCode.objects.filter(used_at=None).count() == 9

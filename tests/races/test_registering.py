@@ -7,9 +7,9 @@ from functools import partial
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 
-from django_verigator.flows import registration, syncing
-from django_verigator.flows.runs import AlreadyRunningError
 from django_verigator.models import RemoteDeletion, VerigatorUser
+from django_verigator.records import links, registration, sync
+from django_verigator.records.sync.run import AlreadyRunningError
 
 from .conftest import PASSWORD, give_password, link_of, make_user, phone_number
 from .crowd import crowd, together
@@ -33,10 +33,10 @@ def all_users():
 
 def test_R21_two_workers_register_a_user_once(provider):
     (user,) = unregistered()
-    registration.ensure_link(user)
+    links.ensure(user)
     provider.slow_down()
 
-    def work() -> registration.Outcome:
+    def work() -> registration.RegistrationResult:
         return registration.register(VerigatorUser.objects.select_related("user").get())
 
     outcomes = together(work, work)
@@ -66,7 +66,7 @@ def test_R21_R34_logins_and_two_syncs_at_once_make_one_record_a_user(provider):
 
     def sync() -> None:
         try:
-            syncing.sync_all()
+            sync.sync_all()
         except AlreadyRunningError as error:
             turned_away.append(error)
 
@@ -90,7 +90,7 @@ def test_R22_an_unconfirmed_number_that_changes_while_it_is_registered_leaves_no
 
     crowd(change, range(1, 9))
     provider.sandbox.clear_faults()
-    syncing.sync_all()
+    sync.sync_all()
 
     link = link_of(user)
     assert link.state == State.REGISTERED
@@ -100,12 +100,12 @@ def test_R22_an_unconfirmed_number_that_changes_while_it_is_registered_leaves_no
 
 def test_R37_users_deleted_while_they_are_registered_leave_no_stray_record(provider):
     users = unregistered(6)
-    links = [registration.ensure_link(user) for user in users]
+    rows = [links.ensure(user) for user in users]
     provider.slow_down()
 
-    together(*(partial(registration.register, link) for link in links), *(user.delete for user in all_users()))
+    together(*(partial(registration.register, link) for link in rows), *(user.delete for user in all_users()))
     provider.sandbox.clear_faults()
-    syncing.sync_all()
+    sync.sync_all()
 
     assert all_users() == []
     assert provider.records == {}
@@ -114,7 +114,7 @@ def test_R37_users_deleted_while_they_are_registered_leave_no_stray_record(provi
 
 def test_R37_a_link_registered_after_it_was_read_for_deletion_leaves_no_stray_record(provider):
     (user,) = unregistered()
-    link = registration.ensure_link(user)
+    link = links.ensure(user)
     registration.register(link_of(user))
 
     link.delete()
@@ -124,9 +124,9 @@ def test_R37_a_link_registered_after_it_was_read_for_deletion_leaves_no_stray_re
 
 def test_R37_a_user_deleted_in_the_middle_of_a_sync_does_not_stop_it(provider):
     gone, kept = unregistered(2)
-    link = registration.ensure_link(gone)
+    link = links.ensure(gone)
     all_users()[0].delete()
 
-    assert registration.register(link) == registration.Outcome.UNCHANGED
-    assert syncing.sync_all().counts[registration.Outcome.REGISTERED] == 1
+    assert registration.register(link) == registration.RegistrationResult.UNCHANGED
+    assert sync.sync_all().counts[registration.RegistrationResult.REGISTERED] == 1
     assert set(provider.records) == {link_of(kept).verigator_id}

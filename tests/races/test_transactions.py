@@ -13,8 +13,8 @@ from django.db import connection, transaction
 from django.test import Client
 
 from django_verigator.client import http
-from django_verigator.flows import syncing
 from django_verigator.models import VerigatorUser
+from django_verigator.records import sync
 
 from .conftest import (
     ENROL,
@@ -71,7 +71,7 @@ def test_R24_sign_up_in_the_admin_and_its_sync_action(provider, atomic_requests)
 
     # Django's page cannot be taken out of the transaction: there the action leaves its users to the next sync.
     assert provider.count("users.create") == (1 if atomic_requests else 2)
-    syncing.sync_all()
+    sync.sync_all()
     assert link_of(new).state == VerigatorUser.State.REGISTERED
     assert provider.count("users.create") == 2
 

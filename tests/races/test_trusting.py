@@ -52,7 +52,7 @@ def test_B03_trust_that_is_ended_during_logins_lets_nobody_in_afterwards(trustin
     sends = trusting.sends
 
     logins = [partial(give_password, browser=each) for each in copies(trusted, 10)]
-    *came, ended = together(*logins, partial(browsers.end, alice))
+    *came, ended = together(*logins, partial(browsers.revoke, alice))
 
     assert ended == 1
     let_in = [browser for browser in came if browser.get("/private/").status_code == 200]

@@ -17,8 +17,10 @@ from django.test import Client
 from django.utils import timezone
 
 from django_verigator.backends import RemoteUser, locmem
-from django_verigator.flows import glance, registration, support, syncing
+from django_verigator.flows import support
 from django_verigator.models import Challenge, PhoneChange, VerigatorUser
+from django_verigator.records import dispatching, registration, statistics
+from django_verigator.records.sync import batches, comparing, paging, phases
 
 from ..conftest import PASSWORD
 from .crowd import FIRST, fill
@@ -111,7 +113,7 @@ def test_saving_and_deleting_a_user__use_indexes(alice: Any) -> None:
         alice.first_name = "Alice"
         alice.save()
         user = get_user_model().objects.create_user("new", phone_number="+37259999998")
-        registration.run_now(user.verigator.pk)
+        dispatching.run_now(user.verigator.pk)
         user.delete()
         support.reset(alice, by="test")
     no_scan(plans)
@@ -124,14 +126,14 @@ def test_pages_of_the_sync__use_indexes(alice: Any) -> None:
         state="pending", verigator_id=None, next_attempt_at=timezone.now()
     )
     with planned() as plans:
-        assert syncing._compare(listed) == ([], [])
-        syncing._adopt(listed)
+        assert comparing.compare(listed) == ([], [])
+        comparing.adopt(listed)
     assert VerigatorUser.objects.filter(state="pending").count() == 0
     VerigatorUser.objects.filter(pk__in=[link.pk for link in some[:20]]).update(state="pending", verigator_id=None)
     with planned() as more:
-        pks = list(syncing._pks(syncing.waiting()))
-        leased, others = registration.lease_many(pks, force=True)
-        registration.registered_many([(link, f"new{link.pk}") for link in leased])
+        pks = list(paging.pks(phases.waiting()))
+        leased, others = batches.lease(pks, force=True)
+        batches.mark_registered([(link, f"new{link.pk}") for link in leased])
     assert (len(pks), len(others)) == (20, 0)
     no_scan(plans)
     no_scan(more)
@@ -140,7 +142,7 @@ def test_pages_of_the_sync__use_indexes(alice: Any) -> None:
 def test_what_is_due__is_found_by_an_index(alice: Any) -> None:
     VerigatorUser.objects.filter(user=alice).update(state="pending", verigator_id=None)
     with planned() as plans:
-        assert list(syncing._pks(syncing.waiting().filter(registration.is_due(timezone.now()))))
+        assert list(paging.pks(phases.waiting().filter(registration.is_due(timezone.now()))))
     no_scan(plans)
 
 
@@ -148,6 +150,6 @@ def test_glance__is_counted_over_an_index(alice: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")  # a small table is read as quickly in one go
     with planned() as plans:
-        found = glance.look()
+        found = statistics.collect()
     assert sum(standing.count for standing in found.states) == ROWS
     assert "Index Only Scan using verigator_glance" in plans[0].plan

@@ -9,9 +9,10 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from django_verigator.exceptions import InternalError, RequestTimeoutError, ResourceAlreadyExistsError
-from django_verigator.flows import syncing
-from django_verigator.flows.registration import Outcome
 from django_verigator.models import PhoneChange, RemoteDeletion, VerigatorUser
+from django_verigator.records import sync
+from django_verigator.records.registration import RegistrationResult
+from django_verigator.records.sync import missing_links
 from tests.conftest import PHONE
 from tests.site.models import User
 
@@ -45,7 +46,7 @@ def test_R39_second_record_of_one_user_and_phone__is_deleted_and_the_one_in_use_
     link = alice.verigator
     surplus = doubled(link.id_in_service)
     assert set(records()) == {link.verigator_id, surplus}
-    report = syncing.sync_all()
+    report = sync.sync_all()
     assert (report.deleted, report.unknown) == (1, 0)
     link.refresh_from_db()
     assert list(records()) == [link.verigator_id]
@@ -55,7 +56,7 @@ def test_R13_deletion_by_name__takes_each_record_of_that_name(alice, provider, d
     name = alice.verigator.id_in_service
     doubled(name)
     alice.delete()
-    assert syncing.sync_all().deleted == 2
+    assert sync.sync_all().deleted == 2
     assert records() == {}
     assert not RemoteDeletion.objects.exists()
 
@@ -63,7 +64,7 @@ def test_R13_deletion_by_name__takes_each_record_of_that_name(alice, provider, d
 def test_R18_lost_reply_that_left_two_records__adopts_one_and_deletes_the_other(alice, doubled, records):
     doubled(alice.verigator.id_in_service)
     VerigatorUser.objects.update(state=State.PENDING, verigator_id=None, registered_at=None)
-    report = syncing.sync_all()
+    report = sync.sync_all()
     assert report.is_complete
     assert list(records()) == [VerigatorUser.objects.get().verigator_id]
 
@@ -71,7 +72,7 @@ def test_R18_lost_reply_that_left_two_records__adopts_one_and_deletes_the_other(
 def test_R39_list_that_came_out_short__registers_nobody_anew(alice, provider, monkeypatch, records):
     before = records()
     monkeypatch.setattr(provider, "users", lambda: iter(()))
-    assert syncing.sync_all().is_complete
+    assert sync.sync_all().is_complete
     assert VerigatorUser.objects.get().state == State.REGISTERED
     assert records() == before
 
@@ -79,7 +80,7 @@ def test_R39_list_that_came_out_short__registers_nobody_anew(alice, provider, mo
 def test_R39_record_that_is_neither_listed_nor_to_be_asked_for__is_left_to_a_later_run(alice, provider, monkeypatch):
     monkeypatch.setattr(provider, "users", lambda: iter(()))
     monkeypatch.setattr(provider, "exists", failing(InternalError(status=500)))
-    report = syncing.sync_all()
+    report = sync.sync_all()
     assert (report.unchecked, report.is_complete) == (1, False)
     assert VerigatorUser.objects.get().state == State.REGISTERED
 
@@ -99,9 +100,9 @@ def test_R13_R14_id_that_is_taken_during_a_sync__is_given_up_and_the_same_run_cl
         return user_id
 
     monkeypatch.setattr(provider, "register", taken_once)
-    report = syncing.sync_all(workers=1)
+    report = sync.sync_all(workers=1)
     assert len(calls) == 4
-    assert (report.counts[Outcome.REGISTERED], report.deleted) == (3, 1)
+    assert (report.counts[RegistrationResult.REGISTERED], report.deleted) == (3, 1)
     assert report.is_complete
     assert records() == dict(VerigatorUser.objects.values_list("verigator_id", "id_in_service"))
 
@@ -115,32 +116,32 @@ def test_R14_id_that_is_taken_twice__is_left_to_a_later_run(make_users, provider
         raise ResourceAlreadyExistsError(status=409)
 
     monkeypatch.setattr(provider, "register", always_taken)
-    report = syncing.sync_all()
+    report = sync.sync_all()
     assert len(calls) == len(set(calls)) == 2
     assert report.errors == {"already_exists": 1}
 
 
 def test_R19_registration_that_somebody_died_with__is_waited_for_and_adopted(make_users, provider, records):
     make_users(1)
-    syncing.make_missing_links()
+    missing_links.make_missing_links()
     link = VerigatorUser.objects.get()
     provider.register(link.phone_number, link.id_in_service)
     VerigatorUser.objects.update(leased_until=timezone.now() + timedelta(seconds=0.7))
-    assert syncing.sync_all().is_complete
+    assert sync.sync_all().is_complete
     assert records() == {VerigatorUser.objects.get().verigator_id: link.id_in_service}
 
 
 def test_R18_restored_backup__is_in_order_after_one_run(make_users, records, provider):
     """Of before: nobody was registered yet, one user was not there, and one has been deleted since."""
     make_users(6)
-    syncing.make_missing_links()
+    missing_links.make_missing_links()
     ids = dict(VerigatorUser.objects.values_list("pk", "id_in_service"))
-    syncing.sync_all()
+    sync.sync_all()
     User.objects.last().delete()
     # The backup's rows: the deleted user stays away, the others are as they were.
     RemoteDeletion.objects.all().delete()
     VerigatorUser.objects.update(state=State.PENDING, verigator_id=None, registered_at=None, seen_at=None)
-    report = syncing.sync_all()
+    report = sync.sync_all()
     assert dict(VerigatorUser.objects.values_list("pk", "id_in_service")).items() <= ids.items()
     assert report.unknown == 1, "of the user whom this database has never seen deleted"
     assert report.is_complete
@@ -149,8 +150,8 @@ def test_R18_restored_backup__is_in_order_after_one_run(make_users, records, pro
 
 def test_R18_backup_from_before_a_user_was_registered__registers_anew_what_is_gone(alice, provider, records):
     provider.unregister(alice.verigator.verigator_id)
-    report = syncing.sync_all()
-    assert report.counts[Outcome.REPAIRED] == 1
+    report = sync.sync_all()
+    assert report.counts[RegistrationResult.REPAIRED] == 1
     assert list(records()) == [VerigatorUser.objects.get().verigator_id]
 
 
@@ -162,7 +163,7 @@ def test_R39_half_a_list__deletes_no_note_and_repairs_nobody(alice, provider, mo
         raise RequestTimeoutError
 
     monkeypatch.setattr(provider, "users", cut)
-    report = syncing.sync_all()
+    report = sync.sync_all()
     assert (report.error, report.deletions_left) == ("timeout", 1)
     assert VerigatorUser.objects.get().state == State.REGISTERED
 
@@ -224,7 +225,7 @@ def test_R39_fix_unknown__deletes_them_after_a_yes_and_nothing_else(
 
 
 def test_R39_fix_unknown__deletes_no_more_than_was_agreed_to(alice, strangers, records):
-    report = syncing.delete_unknown(2)
+    report = sync.delete_unknown(2)
     assert (report.unknown_deleted, report.deleted) == (2, 2)
     assert len(records()) == 2
 

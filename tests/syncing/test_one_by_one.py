@@ -10,9 +10,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from django_verigator.flows import registration, syncing
-from django_verigator.flows.registration import Outcome
 from django_verigator.models import RemoteDeletion, VerigatorUser
+from django_verigator.records import sync
+from django_verigator.records.registration import RegistrationResult
+from django_verigator.records.sync import batches, missing_links
 from tests.site.models import User
 
 State = VerigatorUser.State
@@ -22,7 +23,7 @@ State = VerigatorUser.State
 def links(make_users: Any) -> list[VerigatorUser]:
     """Five, waiting."""
     make_users(5)
-    syncing.make_missing_links()
+    missing_links.make_missing_links()
     return list(VerigatorUser.objects.order_by("pk"))
 
 
@@ -51,7 +52,7 @@ def test_registration_in_other_hands__is_counted_and_left_alone(links, records, 
 @pytest.mark.fault("X20")
 def test_link_in_other_hands__keeps_the_others_of_its_batch_from_nothing(links):
     lease(links[2])
-    leased, others = registration.lease_many([link.pk for link in links], force=True)
+    leased, others = batches.lease([link.pk for link in links], force=True)
     assert [link.pk for link in others] == [links[2].pk]
     assert sorted(link.pk for link in leased) == sorted(link.pk for link in links if link != links[2])
     assert all(link.leased_until > timezone.now() for link in leased)
@@ -71,8 +72,8 @@ def test_UserID_that_another_link_has__is_refused_alone(links, provider, monkeyp
             first if phone_number == links[4].phone_number else real(phone_number, *args, **kwargs)
         ),
     )
-    report = syncing.register_batch([link.pk for link in links], workers=1)
-    assert (report.counts[Outcome.REGISTERED], report.failed) == (4, 1)
+    report = sync.register_batch([link.pk for link in links], workers=1)
+    assert (report.counts[RegistrationResult.REGISTERED], report.failed) == (4, 1)
     assert VerigatorUser.objects.filter(pk__in=[link.pk for link in links[:4]], state=State.REGISTERED).count() == 4
     links[4].refresh_from_db()
     assert (links[4].state, links[4].verigator_id, links[4].last_error) == (State.PENDING, None, "error")
@@ -91,17 +92,17 @@ def test_user_who_is_deleted_during_the_calls__is_noted_for_deletion_and_the_oth
 
     gone: list[str] = []
     monkeypatch.setattr(provider, "register", register)
-    settle = registration.registered_many
+    settle = batches.mark_registered
 
     def settle_late(answers: Any) -> None:
         User.objects.filter(pk=links[1].user_id).delete()
         settle(answers)
 
-    monkeypatch.setattr(registration, "registered_many", settle_late)
-    report = syncing.register_batch([link.pk for link in links], workers=1)
-    assert report.counts[Outcome.REGISTERED] == 4
+    monkeypatch.setattr(batches, "mark_registered", settle_late)
+    report = sync.register_batch([link.pk for link in links], workers=1)
+    assert report.counts[RegistrationResult.REGISTERED] == 4
     assert VerigatorUser.objects.filter(state=State.REGISTERED).count() == 4
     assert set(filter(None, gone)) <= set(RemoteDeletion.objects.values_list("verigator_id", flat=True))
     monkeypatch.undo()
-    syncing.sync_all()
+    sync.sync_all()
     assert set(records()) == set(VerigatorUser.objects.values_list("verigator_id", flat=True))

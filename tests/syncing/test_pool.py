@@ -11,9 +11,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from django_verigator.exceptions import InternalError, InvalidDataError, ThrottledError, WrongCredentialsError
-from django_verigator.flows import pool, registration, syncing
-from django_verigator.flows.registration import Outcome
 from django_verigator.models import SyncRun, VerigatorUser
+from django_verigator.records import registration, sync
+from django_verigator.records.registration import RegistrationResult
+from django_verigator.records.sync import batches, workers
 
 from .conftest import failing
 
@@ -40,7 +41,7 @@ def test_R11_R40_provider_that_is_down__is_left_alone_after_ten_calls(make_users
         call_command("verigator_sync", "--workers", "4")
     assert caught.value.returncode == 1
     # Those that were under way when the tenth came back.
-    assert pool.DOWN_AFTER <= len(calls) < pool.DOWN_AFTER + 4
+    assert workers.DOWN_AFTER <= len(calls) < workers.DOWN_AFTER + 4
     assert f"the provider does not answer ({error.reason})" in capsys.readouterr().err
     assert SyncRun.objects.get().outcome == SyncRun.Outcome.PROVIDER_DOWN
     rest = VerigatorUser.objects.filter(attempts=0, next_attempt_at=None, leased_until=None, state=State.PENDING)
@@ -57,8 +58,8 @@ def test_R35_errors_now_and_then__do_not_end_the_run(make_users, provider, monke
         return real(phone_number, id_in_service)
 
     counted(provider, monkeypatch, every_third)
-    report = syncing.sync_all(workers=3)
-    assert report.counts[Outcome.REGISTERED] == 67
+    report = sync.sync_all(workers=3)
+    assert report.counts[RegistrationResult.REGISTERED] == 67
     assert (report.failed, report.errors, report.down) == (33, {"provider_error": 33}, "")
     assert not report.is_complete
 
@@ -66,7 +67,7 @@ def test_R35_errors_now_and_then__do_not_end_the_run(make_users, provider, monke
 def test_R10_pause_that_the_provider_asks_for__holds_all_workers(make_users, provider, monkeypatch):
     make_users(8)
     pauses = []
-    monkeypatch.setattr(pool.Pace, "pause", lambda self, seconds: pauses.append(seconds))
+    monkeypatch.setattr(workers.Pace, "pause", lambda self, seconds: pauses.append(seconds))
     real = provider.register
 
     def busy_first(number, phone_number, id_in_service):
@@ -75,7 +76,7 @@ def test_R10_pause_that_the_provider_asks_for__holds_all_workers(make_users, pro
         return real(phone_number, id_in_service)
 
     counted(provider, monkeypatch, busy_first)
-    assert syncing.sync_all(workers=1).counts[Outcome.REGISTERED] == 7
+    assert sync.sync_all(workers=1).counts[RegistrationResult.REGISTERED] == 7
     assert pauses == [20]
 
 
@@ -83,7 +84,7 @@ def test_R10_M11_Retry_After_of_ten_years__ends_the_run_and_parks_nobody(make_us
     make_users(20)
     ten_years = ThrottledError(status=429, retry_after=315_360_000)
     calls = counted(provider, monkeypatch, lambda *args: failing(ten_years)())
-    assert syncing.sync_all(workers=1).down == "throttled"
+    assert sync.sync_all(workers=1).down == "throttled"
     assert len(calls) == 1
     parked = VerigatorUser.objects.exclude(next_attempt_at=None).get()
     assert parked.next_attempt_at < timezone.now() + timedelta(hours=7.2)
@@ -93,10 +94,10 @@ def test_R10_M11_Retry_After_of_ten_years__ends_the_run_and_parks_nobody(make_us
 def test_R15_refused_numbers__are_no_sign_that_the_provider_is_down(make_users, provider, monkeypatch):
     make_users(150)
     counted(provider, monkeypatch, lambda *args: failing(InvalidDataError(status=422))())
-    report = syncing.sync_all()
-    assert report.counts[Outcome.REFUSED] == report.failed == 150
+    report = sync.sync_all()
+    assert report.counts[RegistrationResult.REFUSED] == report.failed == 150
     # The report does not grow with them.
-    assert len(report.failures) == syncing.SHOWN_FAILURES
+    assert len(report.failures) == report.SHOWN_FAILURES
     assert not VerigatorUser.objects.exclude(state=State.FAILED).exists()
 
 
@@ -118,49 +119,49 @@ def test_workers__are_so_many_and_end_with_the_run(make_users, provider, monkeyp
     assert not any(thread.is_alive() for thread in closed)
 
 
-@pytest.mark.parametrize("workers", ["0", "65"])
-def test_workers__have_bounds(db, workers):
+@pytest.mark.parametrize("number", ["0", "65"])
+def test_workers__have_bounds(db, number):
     with pytest.raises(CommandError, match="from 1 to 64"):
-        call_command("verigator_sync", "--workers", workers)
+        call_command("verigator_sync", "--workers", number)
 
 
 def test_pace__spreads_the_calls_and_lets_a_late_worker_catch_up_a_little(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(pool.time, "monotonic", lambda: now[0])
-    pace = pool.Pace(10)
+    monkeypatch.setattr(workers.time, "monotonic", lambda: now[0])
+    pace = workers.Pace(10)
     first = [round(pace.reserve(), 3) for _ in range(5)]
     assert first == [-0.25, -0.15, -0.05, 0.05, 0.15]
     now[0] += 60
     assert sum(pace.reserve() <= 0 for _ in range(600)) == 3, "a minute of silence buys no burst"
     pace.pause(100)
     assert pace.reserve() >= 100
-    assert [pool.Pace(0).reserve() <= 0 for _ in range(3)] == [True] * 3
+    assert [workers.Pace(0).reserve() <= 0 for _ in range(3)] == [True] * 3
 
 
 def test_SYNC_CALLS_PER_SECOND__holds_for_all_workers_together(make_users, settings, monkeypatch):
     settings.VERIGATOR = {**settings.VERIGATOR, "SYNC_CALLS_PER_SECOND": 500, "SYNC_WORKERS": 8}
     paces = []
-    real = pool.Pace.__init__
+    real = workers.Pace.__init__
     monkeypatch.setattr(
-        pool.Pace, "__init__", lambda self, per_second: paces.append(per_second) or real(self, per_second)
+        workers.Pace, "__init__", lambda self, per_second: paces.append(per_second) or real(self, per_second)
     )
     make_users(20)
-    assert syncing.sync_all().counts[Outcome.REGISTERED] == 20
+    assert sync.sync_all().counts[RegistrationResult.REGISTERED] == 20
     assert paces == [500]
 
 
 def test_lease_that_is_nearly_over__is_taken_anew_before_a_call(make_users, provider, monkeypatch):
     make_users(5)
     leases = iter([10, 60, 60, 60, 60, 60, 60])
-    real = registration.lease_many
+    real = batches.lease
 
     def lease(pks, *, force):
         monkeypatch.setattr(registration, "LEASE_SECONDS", next(leases))
         return real(pks, force=force)
 
-    monkeypatch.setattr(registration, "lease_many", lease)
+    monkeypatch.setattr(batches, "lease", lease)
     calls = counted(provider, monkeypatch, lambda number, *args: f"id-{number}")
-    assert syncing.sync_all(workers=1).counts[Outcome.REGISTERED] == 5
+    assert sync.sync_all(workers=1).counts[RegistrationResult.REGISTERED] == 5
     assert len(calls) == 5
 
 
@@ -169,10 +170,10 @@ def test_error_that_is_not_the_provider_s__ends_the_run_and_frees_its_place(make
     with monkeypatch.context() as patch:
         patch.setattr(provider, "register", failing(ImproperlyConfigured("no")))
         with pytest.raises(ImproperlyConfigured):
-            syncing.sync_all()
+            sync.sync_all()
     assert SyncRun.objects.get().outcome == SyncRun.Outcome.BROKEN
     assert not VerigatorUser.objects.exclude(leased_until=None).exists()
-    assert syncing.sync_all().counts[Outcome.REGISTERED] == 3
+    assert sync.sync_all().counts[RegistrationResult.REGISTERED] == 3
 
 
 def test_R23_ID_IN_SERVICE_that_fails_for_one__does_not_stop_the_others(make_users, settings, caplog):
@@ -181,8 +182,8 @@ def test_R23_ID_IN_SERVICE_that_fails_for_one__does_not_stop_the_others(make_use
 
     settings.VERIGATOR = {**settings.VERIGATOR, "ID_IN_SERVICE": broken}
     make_users(3)
-    report = syncing.sync_all()
-    assert (report.counts[Outcome.REGISTERED], report.failed) == (3, 0)
+    report = sync.sync_all()
+    assert (report.counts[RegistrationResult.REGISTERED], report.failed) == (3, 0)
     assert caplog.text.count("id_failed user=") == 1
 
 
@@ -190,8 +191,8 @@ def test_R28_database_that_is_locked_for_a_moment__loses_no_answer(transactional
     from django.db import OperationalError
 
     make_users(40)
-    monkeypatch.setattr("django_verigator.flows.runs._PATIENCE", (0, 0, 0))
-    real, failed = registration.registered_many, []
+    monkeypatch.setattr("django_verigator.db._LOCKED_PAUSES_SECONDS", (0, 0, 0))
+    real, failed = batches.mark_registered, []
 
     def locked_twice(answers):
         if len(failed) < 2:
@@ -199,6 +200,6 @@ def test_R28_database_that_is_locked_for_a_moment__loses_no_answer(transactional
             raise OperationalError("database is locked")
         real(answers)
 
-    monkeypatch.setattr(registration, "registered_many", locked_twice)
-    assert syncing.sync_all().counts[Outcome.REGISTERED] == 40
+    monkeypatch.setattr(batches, "mark_registered", locked_twice)
+    assert sync.sync_all().counts[RegistrationResult.REGISTERED] == 40
     assert set(records()) == set(VerigatorUser.objects.values_list("verigator_id", flat=True))

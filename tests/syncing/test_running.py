@@ -11,16 +11,17 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from django_verigator.exceptions import InternalError
-from django_verigator.flows import runs, syncing
-from django_verigator.flows.registration import Outcome
 from django_verigator.management.commands import verigator_sync
 from django_verigator.models import SyncRun, VerigatorUser
+from django_verigator.records import registration, sync
+from django_verigator.records.registration import RegistrationResult
+from django_verigator.records.sync import missing_links, paging, run
 
 from .conftest import failing
 
 
 def test_R34_second_run__stops_with_a_message_and_a_code_of_its_own(db, capsys):
-    held = runs.start(dict)
+    held = run.start_run(dict)
     with pytest.raises(CommandError, match="Another run is under way since") as caught:
         call_command("verigator_sync", "--json")
     assert caught.value.returncode == verigator_sync.ALREADY_RUNNING == 3
@@ -32,7 +33,7 @@ def test_R34_second_run__stops_with_a_message_and_a_code_of_its_own(db, capsys):
 @pytest.mark.parametrize(("use_tz", "zone"), [(True, " UTC"), (False, "")])
 def test_second_run__says_in_which_time_the_first_began(db, settings, use_tz, zone):
     settings.USE_TZ = use_tz
-    runs.start(dict)
+    run.start_run(dict)
     row = SyncRun.objects.get()
     with pytest.raises(CommandError) as caught:
         call_command("verigator_sync")
@@ -41,38 +42,38 @@ def test_second_run__says_in_which_time_the_first_began(db, settings, use_tz, zo
 
 
 def test_R34_place_of_a_killed_run__is_free_when_its_lease_has_run_out(db):
-    runs.start(dict)
+    run.start_run(dict)
     SyncRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert syncing.sync_all().is_complete
+    assert sync.sync_all().is_complete
     assert list(SyncRun.objects.order_by("pk").values_list("outcome", "slot")) == [("killed", None), ("complete", None)]
 
 
 def test_R33_lease_of_a_run__outlasts_those_of_its_registrations():
-    assert runs.LEASE_SECONDS >= syncing.registration.LEASE_SECONDS + 2 * runs.BEAT_SECONDS
+    assert run.LEASE_SECONDS >= registration.LEASE_SECONDS + 2 * run.BEAT_SECONDS
 
 
 def test_R34_run_that_lost_its_place__stops_and_leaves_the_other_s_row_alone(db):
-    slept = runs.start(dict)
+    slept = run.start_run(dict)
     SyncRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    other = runs.start(dict)
+    other = run.start_run(dict)
     slept.beat(5, force=True)
     assert slept.stop.is_set()
     slept.finish(SyncRun.Outcome.COMPLETE)
     assert list(SyncRun.objects.order_by("pk").values_list("outcome", "done")) == [("killed", 0), ("running", 0)]
     other.beat(7, force=True)
-    assert SyncRun.objects.get(slot=runs.SLOT).done == 7
+    assert SyncRun.objects.get(slot=run.SLOT).done == 7
 
 
 def test_run__shows_where_it_is_and_what_came_out(make_users, monkeypatch, provider):
     make_users(20)
-    monkeypatch.setattr(runs, "BEAT_SECONDS", 0)
+    monkeypatch.setattr(run, "BEAT_SECONDS", 0)
     seen = []
 
     def look(progress):
         row = SyncRun.objects.get()
         seen.append((row.phase, progress.done, row.total))
 
-    assert syncing.sync_all(look, workers=1).is_complete
+    assert sync.sync_all(look, workers=1).is_complete
     assert [phase for phase, done, total in seen if done == 0] == ["links", "compare", "lost", "register", "delete"]
     assert ("register", 20, 20) in seen
     row = SyncRun.objects.get()
@@ -82,9 +83,9 @@ def test_run__shows_where_it_is_and_what_came_out(make_users, monkeypatch, provi
 
 
 def test_rows_of_old_runs__do_not_pile_up(db, monkeypatch):
-    monkeypatch.setattr(runs, "KEPT", 3)
+    monkeypatch.setattr(run, "KEPT", 3)
     for _ in range(6):
-        syncing.sync_all(due_only=True)
+        sync.sync_all(due_only=True)
     assert SyncRun.objects.count() <= 3
 
 
@@ -100,12 +101,12 @@ def test_R33_run_that_is_told_to_stop__finishes_what_is_under_way_and_leaves_the
         return real(phone_number, id_in_service)
 
     monkeypatch.setattr(provider, "register", stop_at_the_fifth)
-    report = syncing.sync_all(workers=1, stop=stop)
-    assert (report.counts[Outcome.REGISTERED], report.stopped, report.is_complete) == (5, True, False)
+    report = sync.sync_all(workers=1, stop=stop)
+    assert (report.counts[RegistrationResult.REGISTERED], report.stopped, report.is_complete) == (5, True, False)
     rest = VerigatorUser.objects.filter(state="pending", leased_until=None, attempts=0)
     assert rest.count() == 45
     assert SyncRun.objects.get().outcome == "stopped"
-    assert syncing.sync_all().counts[Outcome.REGISTERED] == 45
+    assert sync.sync_all().counts[RegistrationResult.REGISTERED] == 45
 
 
 def test_json__is_all_that_stands_on_stdout(make_users, capsys, provider, monkeypatch):
@@ -168,7 +169,7 @@ dispatcher = Dispatcher()
 
 def test_enqueue__hands_batches_to_the_dispatcher_and_calls_nobody(make_users, settings, monkeypatch, capsys, records):
     settings.VERIGATOR = {**settings.VERIGATOR, "DISPATCHER": "tests.syncing.test_running.dispatcher"}
-    monkeypatch.setattr(syncing, "BATCH", 4)
+    monkeypatch.setattr(paging, "BATCH", 4)
     dispatcher.batches.clear()
     make_users(10)
     with pytest.raises(CommandError) as caught:
@@ -179,11 +180,11 @@ def test_enqueue__hands_batches_to_the_dispatcher_and_calls_nobody(make_users, s
     assert records() == {}
 
     for batch in dispatcher.batches:
-        syncing.register_batch(batch)
+        sync.register_batch(batch)
     first = records()
     assert len(first) == 10
     # Delivered once more, it does nothing.
-    syncing.register_batch(dispatcher.batches[0])
+    sync.register_batch(dispatcher.batches[0])
     assert records() == first
     call_command("verigator_sync", "--enqueue", verbosity=0)
 
@@ -195,7 +196,7 @@ def test_enqueue__needs_a_dispatcher_that_takes_batches(db):
 
 def test_batch__keeps_to_the_back_off(make_users, provider, monkeypatch):
     make_users(3)
-    syncing.make_missing_links()
+    missing_links.make_missing_links()
     VerigatorUser.objects.update(next_attempt_at=timezone.now() + timedelta(hours=1))
     monkeypatch.setattr(provider, "register", failing(AssertionError("called")))
-    syncing.register_batch(list(VerigatorUser.objects.values_list("pk", flat=True)))
+    sync.register_batch(list(VerigatorUser.objects.values_list("pk", flat=True)))

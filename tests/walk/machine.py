@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from django_verigator.backends import locmem
-from django_verigator.flows import pending, support, syncing
-from django_verigator.flows.digests import digest
-from django_verigator.flows.gate import MARK
+from django_verigator.digests import digest
+from django_verigator.flows import cookies, support
+from django_verigator.flows.session import PROOF_KEY
 from django_verigator.models import (
     Challenge,
     Counter,
@@ -39,6 +39,7 @@ from django_verigator.models import (
     TrustedBrowser,
     VerigatorUser,
 )
+from django_verigator.records import sync
 
 from .clock import Clock
 from .model import (
@@ -639,7 +640,7 @@ class Walk(RuleBasedStateMachine):
         what=st.sampled_from(("all", "session", "pending", "browser")),
     )
     def steal_cookies(self, source: int, thief: int, what: str) -> None:
-        kinds = {"all": "", "session": "sessionid", "pending": pending.cookie_name(), "browser": "verigator_browser_"}
+        kinds = {"all": "", "session": "sessionid", "pending": cookies.cookie_name(), "browser": "verigator_browser_"}
         for name, morsel in self.browsers[source].cookies.items():
             if name.startswith(kinds[what]):
                 self.browsers[thief].cookies[name] = morsel.value
@@ -719,7 +720,7 @@ class Walk(RuleBasedStateMachine):
 
     @action(1)
     def sync(self) -> None:
-        syncing.sync_all()
+        sync.sync_all()
 
     @rule(what=st.deferred(lambda: st.sampled_from(_actions).flatmap(lambda each: each)))
     def step(self, what: tuple[str, dict[str, Any]]) -> None:
@@ -773,7 +774,7 @@ class Walk(RuleBasedStateMachine):
         assert _PHONE_DIGITS not in text, "a phone in a session"
         assert self.beliefs.codes_ever.isdisjoint(_CODE.findall(text)), "a recovery code in a session"
         self.named[key] = data.get(SESSION_KEY)
-        person, mark = self.beliefs.by_pk(data.get(SESSION_KEY)), data.get(MARK)
+        person, mark = self.beliefs.by_pk(data.get(SESSION_KEY)), data.get(PROOF_KEY)
         self.trusted.pop(key, None)
         if person is not None and mark is not None and mark["user"] == str(person.pk):
             self.trusted[key] = person, mark["epoch"]

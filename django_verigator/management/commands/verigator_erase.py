@@ -6,9 +6,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from django_verigator import shown
-from django_verigator.flows import erasing
 from django_verigator.management.saying import SayingCommand
 from django_verigator.management.users import agree, find_user
+
+from ...records import erasure
 
 
 class Command(SayingCommand):
@@ -29,8 +30,8 @@ class Command(SayingCommand):
             if not agree(self.stderr, f"Erase what is stored about {name}?"):
                 raise CommandError("Nothing was erased.")
         try:
-            erased = erasing.erase(user, by="command")
-        except erasing.StillSuppliedError:
+            erased = erasure.erase(user, by="command")
+        except erasure.StillSuppliedError:
             raise CommandError(
                 f"The site still has a number for {name}, or PHONE failed (see the log). Take it away first, else it "
                 "would be registered again. Nothing was erased."

@@ -6,8 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_verigator.exceptions import VerigatorError
-from django_verigator.flows import exporting
 from django_verigator.management.users import find_user
+
+from ...records import exporting
 
 
 class Command(BaseCommand):

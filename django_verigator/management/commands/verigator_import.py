@@ -6,9 +6,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from django_verigator.exceptions import VerigatorError
-from django_verigator.flows import moving
 from django_verigator.management import rows
 from django_verigator.management.saying import SayingCommand
+
+from ...records import import_rows, importing
 
 
 class Command(SayingCommand):
@@ -33,12 +34,14 @@ class Command(SayingCommand):
         chosen = {name: options[name] for name in ("confirmed", "verify", "skip_refused")}
         try:
             with open(file, encoding=encoding, errors="surrogateescape", newline="") as source:
-                report = moving.move_in(partial(rows.read, source), refuse=self._refuse, dry_run=dry_run, **chosen)
+                report = importing.import_users(
+                    partial(rows.read, source), refuse=self._refuse, dry_run=dry_run, **chosen
+                )
         except (OSError, LookupError, UnicodeError) as error:
             raise CommandError(f"The file cannot be read: {type(error).__name__}.") from None
         except VerigatorError as error:
             raise CommandError(f"The provider's list could not be read: {error.cause}. Nothing was written.") from None
-        for verdict in (moving.Verdict.NEW, moving.Verdict.CHANGED, moving.Verdict.UNCHANGED):
+        for verdict in (import_rows.Verdict.NEW, import_rows.Verdict.CHANGED, import_rows.Verdict.UNCHANGED):
             self.say(f"{verdict.value}: {report.counts[verdict]}")
         self.say(f"refused: {report.refused}")
         if report.refused:
@@ -49,5 +52,5 @@ class Command(SayingCommand):
             return
         self.say(self.style.SUCCESS("All rows are in. Run verigator_sync now."))
 
-    def _refuse(self, row: moving.Row, verdict: moving.Verdict) -> None:
+    def _refuse(self, row: import_rows.Row, verdict: import_rows.Verdict) -> None:
         self.stderr.write(f"line {row.line}: {row.shown_name or '(no name)'}: {verdict.value}")

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_verigator.flows import support
 from django_verigator.management.saying import SayingCommand
+
+from ...flows import support
 
 
 class Command(SayingCommand):

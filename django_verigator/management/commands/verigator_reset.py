@@ -6,9 +6,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from django_verigator import shown
-from django_verigator.flows import recovery, support
 from django_verigator.management.saying import SayingCommand
 from django_verigator.management.users import agree, find_user
+
+from ...flows import recovery, support
 
 BY = "command"
 

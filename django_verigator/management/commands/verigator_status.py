@@ -9,9 +9,12 @@ from django.db.models import Count
 
 from django_verigator import conf, phone, shown
 from django_verigator.backends import Circuit, backends
-from django_verigator.flows import limits, policy, proposals, recovery, registration
 from django_verigator.management.users import find_user
 from django_verigator.models import Challenge, RemoteDeletion, VerigatorUser
+
+from ...flows import lockout, policy, recovery
+from ...records import links, site_phones
+from ...records.provider import record_backend
 
 
 class Command(BaseCommand):
@@ -38,20 +41,20 @@ class Command(BaseCommand):
             self.stdout.write(f"{state.label}: {counts.get(state.value, 0)}")
         unlinked = get_user_model()._default_manager.filter(verigator=None).count()
         self.stdout.write(f"users without a link: {unlinked}")
-        unusable = registration.without_usable_number().count()
+        unusable = links.without_usable_number().count()
         self.stdout.write(f"with a number that cannot be used, asked for another one at login: {unusable}")
         stopped = VerigatorUser.objects.filter(consecutive_failures__gte=conf.consecutive_failures()).count()
         self.stdout.write(f"stopped after too many wrong PINs: {stopped}")
-        where = "the provider" if registration.record_backend() else "a provider that BACKENDS does not list"
+        where = "the provider" if record_backend() else "a provider that BACKENDS does not list"
         self.stdout.write(f"to be deleted at {where}: {RemoteDeletion.objects.count()}")
 
     def _show_user(self, username: str) -> None:
         user = find_user(username)
-        link = registration.find_link(user)
-        number = registration.number_to_take_over(link, user)
+        link = links.find(user)
+        number = links.number_to_take_over(link, user)
         # As the next login will find it; nothing is written for it.
-        coming = registration.new_link(user) if number or link is None else link
-        owes = policy.owes_second_step(user, coming)
+        coming = links.new(user) if number or link is None else link
+        owes = policy.owes_second_factor(user, coming)
         self.stdout.write(f"{shown.user(user)}: {'owes the second step' if owes else 'owes no second step'}")
         if number:
             self.stdout.write(f"number on the site, taken over at the next login: {phone.mask(number)}")
@@ -61,16 +64,16 @@ class Command(BaseCommand):
         self.stdout.write(f"state: {link.get_state_display()}")
         self.stdout.write(f"phone: {link.masked_phone or 'none'}")
         self.stdout.write(f"phone confirmed: {link.confirmed_at or 'never'}")
-        if proposed := proposals.of(user, link):
+        if proposed := site_phones.changed_number(user, link):
             self.stdout.write(f"number on the site, not confirmed: {phone.mask(proposed)}")
         self.stdout.write(f"UserID: {shown.one_line(link.verigator_id or 'none')}")
         if link.last_error:
             self.stdout.write(f"last error: {link.last_error} at {link.last_error_at}")
-        until = limits.locked_until(user.pk)
+        until = lockout.locked_until(user.pk)
         self.stdout.write(f"locked until: {until or 'not locked'}")
         if link.consecutive_failures >= conf.consecutive_failures():
             self.stdout.write("stopped after too many wrong PINs in a row; verigator_reset --unlock ends that")
-        self.stdout.write(f"recovery codes left: {recovery.left(user)}")
+        self.stdout.write(f"recovery codes left: {recovery.count_unused(user)}")
         last = Challenge.objects.filter(user_id=user.pk).order_by("-created_at").first()
         if last is not None:
             self.stdout.write(f"last challenge: {last.get_outcome_display()} at {last.created_at}")

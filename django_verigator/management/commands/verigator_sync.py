@@ -14,11 +14,13 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_verigator import conf
 from django_verigator.exceptions import NoSuchServiceError, WrongCredentialsError
-from django_verigator.flows import syncing
-from django_verigator.flows.registration import without_usable_number
-from django_verigator.flows.runs import AlreadyRunningError, Progress
 from django_verigator.management.saying import SayingCommand
 from django_verigator.management.users import agree
+
+from ...records import sync
+from ...records.links import without_usable_number
+from ...records.sync import planning, report
+from ...records.sync.run import AlreadyRunningError, Progress
 
 WIDTH = 30
 PLAIN_SECONDS = 10.0
@@ -75,7 +77,7 @@ class Command(SayingCommand):
     ) -> None:
         self._as_json = as_json
         if dry_run:
-            self._show_plan(syncing.plan())
+            self._show_plan(planning.plan())
             return
         if workers is not None and not 1 <= workers <= conf.MOST_WORKERS:
             raise CommandError(f"--workers takes a number from 1 to {conf.MOST_WORKERS}.")
@@ -86,7 +88,7 @@ class Command(SayingCommand):
         began = time.monotonic()
         try:
             with _signals() as stop, _ProgressLines(self) as progress:
-                report = syncing.sync_all(
+                report = sync.sync_all(
                     progress.show,
                     due_only=due,
                     workers=workers,
@@ -120,7 +122,7 @@ class Command(SayingCommand):
             raise CommandError("The DISPATCHER takes no batches; django_verigator.contrib has two that do.")
         return batch  # type: ignore[no-any-return]
 
-    def _delete_unknown(self, report: syncing.Report, workers: int | None, interactive: bool) -> None:
+    def _delete_unknown(self, report: report.SyncReport, workers: int | None, interactive: bool) -> None:
         if interactive:
             self.stderr.write(
                 f"The provider has {report.unknown} records that nothing here knows. If another site uses the same "
@@ -130,7 +132,7 @@ class Command(SayingCommand):
                 self.stderr.write("Nothing of that was deleted.")
                 return
         with _signals() as stop, _ProgressLines(self) as progress:
-            more = syncing.delete_unknown(report.unknown, progress.show, workers=workers, stop=stop)
+            more = sync.delete_unknown(report.unknown, progress.show, workers=workers, stop=stop)
         report.unknown_deleted = more.unknown_deleted
         report.deleted += more.deleted
         report.deletions_left = more.deletions_left
@@ -147,7 +149,7 @@ class Command(SayingCommand):
             returncode=ALREADY_RUNNING,
         ) from None
 
-    def _show(self, report: syncing.Report, seconds: float) -> None:
+    def _show(self, report: report.SyncReport, seconds: float) -> None:
         if self._as_json:
             self._show_json(report, seconds)
             return
@@ -185,7 +187,7 @@ class Command(SayingCommand):
         elif report.stopped:
             self.stderr.write("stopped; what was under way is done, the rest is left to a later run")
 
-    def _show_json(self, report: syncing.Report, seconds: float) -> None:
+    def _show_json(self, report: report.SyncReport, seconds: float) -> None:
         data = {
             "outcome": report.outcome.value,
             "counts": report.as_counts(),
@@ -198,7 +200,7 @@ class Command(SayingCommand):
         }
         self.stdout.write(json.dumps(data))
 
-    def _show_plan(self, plan: syncing.Plan) -> None:
+    def _show_plan(self, plan: planning.Plan) -> None:
         counts = {
             "users without a link": plan.missing_links,
             "numbers of the site not taken over yet": plan.not_taken_over,

@@ -1,6 +1,7 @@
 """One request's view of trust: whether its session's user may act, and what the response must do about it.
 
-The middleware puts a Gate on each request as ``request.verigator``; decorators, views and ``is_verified`` ask it.
+The middleware puts a SessionGuard on each request as ``request.verigator``; decorators, views and ``is_verified`` ask
+it.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from django.utils.functional import LazyObject, empty
 from .. import conf
 from ..constants import METHOD_BROWSER
 from . import browsers, policy
-from .pending import CookieJar
+from .cookies import CookieJar
 
-MARK = "_auth_verigator"
+PROOF_KEY = "_auth_verigator"
 """The one session key of a verified session: user, epoch, time (epoch seconds) and method of the proof. Named like
 Django's own, which sites leave out where they keep a session's data and put it back after a log-out."""
 
-SIGNED_IN = "_auth_verigator_signed_in"
+SIGNED_IN_KEY = "_auth_verigator_signed_in"
 """Session key of who has signed in here last, and when (epoch seconds); where ENROL_SECONDS asks for it."""
 
-_MARK_TYPES = {"user": str, "epoch": str, "at": int, "method": str}
+_PROOF_TYPES = {"user": str, "epoch": str, "at": int, "method": str}
 
 _AUTH_KEYS = (auth.SESSION_KEY, auth.BACKEND_SESSION_KEY, auth.HASH_SESSION_KEY)
 
 
-class Gate:
+class SessionGuard:
     """Whether this request's user may act.
 
     Attributes:
@@ -73,20 +74,20 @@ class Gate:
 
     def _passes(self, user: Any, fresh: bool) -> bool:
         # A mismatch is believed only after reading the row.
-        recent = None if fresh else policy.recent_standing(user)
+        recent = None if fresh else policy.recent_requirement(user)
         if recent is not None and self._satisfies(user, recent):
             return True
-        standing = policy.standing(user)
+        standing = policy.requirement_of(user)
         return self._satisfies(user, standing) or self._is_in_trusted_browser(user, standing)
 
-    def _is_in_trusted_browser(self, user: Any, standing: policy.Standing) -> bool:
+    def _is_in_trusted_browser(self, user: Any, standing: policy.Requirement) -> bool:
         if self.mark(user) is not None or not browsers.is_trusted(self.request, user, standing.epoch):
             return False
         self.request.session.cycle_key()  # whoever planted the session in this browser is not to have the proof too
         self.trust(user, standing.epoch, METHOD_BROWSER)
         return True
 
-    def _satisfies(self, user: Any, standing: policy.Standing) -> bool:
+    def _satisfies(self, user: Any, standing: policy.Requirement) -> bool:
         mark = self.mark(user)
         if mark is not None:
             return bool(mark["epoch"] == standing.epoch)
@@ -117,18 +118,18 @@ class Gate:
 
     def mark(self, user: Any) -> dict[str, Any] | None:
         """Return this session's proof for this user, whether or not it is still good."""
-        mark = self.request.session.get(MARK)
+        mark = self.request.session.get(PROOF_KEY)
         if not isinstance(mark, dict) or mark.get("user") != _session_pk(user):
             return None
         # Site code may have written it, or an older version.
-        return mark if all(isinstance(mark.get(key), kind) for key, kind in _MARK_TYPES.items()) else None
+        return mark if all(isinstance(mark.get(key), kind) for key, kind in _PROOF_TYPES.items()) else None
 
     def is_verified(self) -> bool:
         """Whether this session has proved the second factor of the user who is logged in."""
         if self.admitted is None and not self.request.user.is_authenticated:
             return False
         session = self.request.session
-        mark = session.get(MARK)
+        mark = session.get(PROOF_KEY)
         return (
             self.admitted is not None
             and session.get(auth.SESSION_KEY) == self.admitted
@@ -152,7 +153,7 @@ class Gate:
 
     def signed_in_within(self, user: Any, seconds: int) -> bool:
         """Whether this user has signed in to this session so many seconds ago or less, however, PIN or not."""
-        who, at = self.request.session.get(SIGNED_IN) or ("", 0)
+        who, at = self.request.session.get(SIGNED_IN_KEY) or ("", 0)
         return who == _session_pk(user) and time.time() - at <= seconds
 
     def end_hidden_logins(self) -> None:
@@ -163,7 +164,7 @@ class Gate:
         for session, user in self.logins:
             hidden = session is not self.request.session
             known = (self.admitted, self.caught and _session_pk(self.caught[0]))
-            if (not hidden and _session_pk(user) in known) or not policy.standing(user).owes:
+            if (not hidden and _session_pk(user) in known) or not policy.requirement_of(user).owes:
                 continue
             self.caught = (user, session.get(auth.BACKEND_SESSION_KEY, getattr(user, "backend", "")))
             if hidden:
@@ -174,7 +175,7 @@ class Gate:
 
     def trust(self, user: Any, epoch: str, method: str) -> None:
         """Write the proof into the session in which ``user`` is, or just was, logged in."""
-        self.request.session[MARK] = new_mark(user, epoch, method)
+        self.request.session[PROOF_KEY] = new_proof(user, epoch, method)
         self.admitted = _session_pk(user)
         self.caught = None
 
@@ -185,7 +186,7 @@ class Gate:
         if _is_written(session, user):
             self.admitted = None
             if conf.current().ENROL_SECONDS:
-                session[SIGNED_IN] = [_session_pk(user), int(time.time())]
+                session[SIGNED_IN_KEY] = [_session_pk(user), int(time.time())]
         self.logins.append((session, _bare(user)))
 
     def has_logged_in(self) -> bool:
@@ -196,17 +197,17 @@ class Gate:
         """Have this session's proof outlive the epoch it was given in."""
         mark = self.mark(user)
         if mark is not None:
-            self.request.session[MARK] = {**mark, "epoch": epoch}
+            self.request.session[PROOF_KEY] = {**mark, "epoch": epoch}
 
 
-def of(request: HttpRequest) -> Gate:
+def session_guard(request: HttpRequest) -> SessionGuard:
     """Return the request's gate.
 
     Raises:
         ImproperlyConfigured: the middleware is not installed, so nothing here could be enforced.
     """
     gate = getattr(request, "verigator", None)
-    if not isinstance(gate, Gate):
+    if not isinstance(gate, SessionGuard):
         raise ImproperlyConfigured(
             "django_verigator.middleware.VerigatorMiddleware is missing in MIDDLEWARE, "
             "or stands before AuthenticationMiddleware."
@@ -217,7 +218,7 @@ def of(request: HttpRequest) -> Gate:
 def drop_old_proof(session: SessionBase, user: Any) -> None:
     """Have a proof end with the login it was given in: a site may keep its session's data over a log-out."""
     if _is_written(session, user):
-        session.pop(MARK, None)
+        session.pop(PROOF_KEY, None)
 
 
 def _is_written(session: SessionBase, user: Any) -> bool:
@@ -245,7 +246,7 @@ def _end_login(session: SessionBase) -> None:
         session.pop(key, None)
 
 
-def new_mark(user: Any, epoch: str, method: str) -> dict[str, Any]:
+def new_proof(user: Any, epoch: str, method: str) -> dict[str, Any]:
     """Return what a session keeps of a proof that was given now; a trusted browser is none, however recent."""
     at = 0 if method == METHOD_BROWSER else int(time.time())
     return {"user": _session_pk(user), "epoch": epoch, "at": at, "method": method}

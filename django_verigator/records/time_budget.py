@@ -1,4 +1,4 @@
-"""How long saving users may hold up whoever saves them: one request, or one transaction outside of requests."""
+"""How long saving users may delay whoever saves them: one request, or one transaction outside of requests."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 IN_PROCESS_SECONDS = 2.0
+
 _LEAST = 0.25
 """Part of them that must be left for one more: a call that is cut short is a call for nothing."""
 
 
-class Patience:
+class TimeBudget:
     """What is left of IN_PROCESS_SECONDS."""
 
     def __init__(self) -> None:
@@ -32,13 +33,14 @@ class Patience:
             self.left -= time.monotonic() - began
 
 
-_of_request: ContextVar[Patience | None] = ContextVar("verigator_patience_of_request", default=None)
-_of_transaction: ContextVar[Patience | None] = ContextVar("verigator_patience_of_transaction", default=None)
+_of_request: ContextVar[TimeBudget | None] = ContextVar("verigator_patience_of_request", default=None)
+
+_of_transaction: ContextVar[TimeBudget | None] = ContextVar("verigator_patience_of_transaction", default=None)
 
 
 @contextmanager
-def one_request() -> Iterator[None]:
-    token = _of_request.set(Patience())
+def for_request() -> Iterator[None]:
+    token = _of_request.set(TimeBudget())
     try:
         yield
     finally:
@@ -48,8 +50,8 @@ def one_request() -> Iterator[None]:
 def renew() -> None:
     """Begin anew where no request is under way: a user is being saved, so what was to be done after the last commit
     of this thread has been done."""
-    _of_transaction.set(Patience())
+    _of_transaction.set(TimeBudget())
 
 
-def current() -> Patience:
-    return _of_request.get() or _of_transaction.get() or Patience()
+def current() -> TimeBudget:
+    return _of_request.get() or _of_transaction.get() or TimeBudget()

@@ -16,20 +16,27 @@ from typing import Any, Generic, TypeVar
 
 from django.db import connections
 
-from ..backends import BaseBackend
-from ..exceptions import InvalidDataError, ResourceAlreadyExistsError, VerigatorError
+from ...backends import BaseBackend
+from ...exceptions import InvalidDataError, ResourceAlreadyExistsError, VerigatorError
 
 Item = TypeVar("Item")
 
 DOWN_AFTER = 10
 """So many calls in a row that the provider could not answer mean that it is down."""
+
 LONGEST_PAUSE = 60
 """Seconds a run waits when the provider asks for a pause; where it asks for more, the run ends."""
+
 _CATCH_UP = 0.25
+
 _ABOUT_THE_RECORD = (ResourceAlreadyExistsError, InvalidDataError)
+
 _TICK = 0.5
+
 _CHUNK_SECONDS = 5
+
 _BATCH_SECONDS = 0.4
+
 _MOST_EACH = 32
 
 
@@ -84,7 +91,7 @@ class Stage(Generic[Item]):
         raise NotImplementedError
 
 
-class Pool:
+class WorkerPool:
     """A number of workers, to be used as a context manager.
 
     Attributes:
@@ -111,7 +118,7 @@ class Pool:
     def is_stopping(self) -> bool:
         return self.stop.is_set() or self.down is not None
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(

@@ -6,13 +6,12 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import router, transaction
 from django.db.models import Q
 
-from .. import shown
+from .. import db, events, shown
+from ..db import retry_on_deadlock
 from ..models import Challenge, PhoneChange, RecoveryCode, RemoteDeletion, TrustedBrowser, VerigatorUser
-from . import events, registration, support, syncing
-from .deadlocks import once_more
+from . import deletion, links, site_phones
 
 
 class StillSuppliedError(Exception):
@@ -44,19 +43,19 @@ def erase(user: Any, *, by: str) -> Erased:
     Raises:
         StillSuppliedError: ``PHONE`` finds a number, or fails; nothing was erased.
     """
-    if registration.phone_of(user) != "":
+    if site_phones.phone_of(user) != "":
         raise StillSuppliedError
-    records = once_more(lambda: _erase_here(user))
+    records = retry_on_deadlock(lambda: _erase_here(user))
     events.record("erased", user, level=logging.WARNING, by=shown.name(by))
     waiting = list(RemoteDeletion.objects.filter(records))
-    left = syncing.delete_now(waiting)
+    left = deletion.delete_now(waiting)
     return Erased(len(waiting) - left, left)
 
 
 def _erase_here(user: Any) -> Q:
     """Erase the rows; return which of the deletions that wait are this user's."""
-    with transaction.atomic(using=router.db_for_write(VerigatorUser)):
-        registration.lock_link(user.pk)
+    with db.atomic():
+        links.lock(user.pk)
         # Of earlier records, too, which may still wait for their deletion.
         user_ids = set(Challenge.objects.filter(user_id=user.pk).values_list("verigator_id", flat=True))
         names: set[str] = set()
@@ -67,7 +66,7 @@ def _erase_here(user: Any) -> Q:
                 names.add(name or "")
         for rows in (Challenge.objects, RecoveryCode.objects, TrustedBrowser.objects):
             rows.filter(user_id=user.pk).delete()
-        support.drop_phone_change(user.pk)
+        deletion.drop_phone_change(user.pk)
         # Its signal notes the record at the provider.
         VerigatorUser.objects.filter(user_id=user.pk).delete()
     return Q(verigator_id__in=user_ids - {""}) | Q(id_in_service__in=names - {""})

@@ -1,12 +1,14 @@
-"""What is stored about one user, for the user; and whether anything is left of one who was deleted."""
+"""What is stored about one user, as data."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+from .. import events
 from ..models import Challenge, PhoneChange, RecoveryCode, RemoteDeletion, TrustedBrowser, VerigatorUser
-from . import events, proposals, registration
+from . import links, site_phones
+from .provider import record_backend
 
 _LINK = (
     "phone_number",
@@ -22,7 +24,9 @@ _LINK = (
     "consecutive_failures",
     "locked_until",
 )
+
 _CHANGE = ("phone_number", "replaces", "id_in_service", "verigator_id", "created_at", "expires_at")
+
 _CHALLENGE = (
     "purpose",
     "outcome",
@@ -39,7 +43,9 @@ _CHALLENGE = (
     "consumed_at",
     "tries",
 )
+
 _CODE = ("created_at", "expires_at", "used_at")
+
 _BROWSER = ("label", "created_at", "expires_at", "last_used_at", "last_ip")
 
 
@@ -48,12 +54,12 @@ def data_of(user: Any) -> dict[str, Any]:
 
     What only checks a secret stays out: digests of PINs, of codes, of cookies and of sessions.
     """
-    link = registration.find_link(user)
+    link = links.find(user)
     events.record("exported", user)
     return {
         "user": {"id": str(user.pk), "username": user.get_username()},
         "link": _plain(link, _LINK) if link else None,
-        "number_proposed_by_the_site": proposals.of(user, link) or None,
+        "number_proposed_by_the_site": site_phones.changed_number(user, link) or None,
         "phone_changes": [_plain(row, _CHANGE) for row in PhoneChange.objects.filter(user_id=user.pk)],
         "challenges": _rows(Challenge, user, _CHALLENGE),
         "recovery_codes": _rows(RecoveryCode, user, _CODE),
@@ -85,7 +91,7 @@ def left_of(verigator_id: str) -> dict[str, Any]:
         "challenges": Challenge,
         "deletions_waiting": RemoteDeletion,
     }
-    backend = registration.record_backend()
+    backend = record_backend()
     return {
         "verigator_id": verigator_id,
         "here": {name: model.objects.filter(verigator_id=verigator_id).count() for name, model in kinds.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.utils.crypto import salted_hmac
+from django.utils.crypto import constant_time_compare, salted_hmac
 
 _SALT = "django_verigator."
 
@@ -24,3 +24,9 @@ def digests(kind: str, value: str) -> list[str]:
 def auth_hash_of(user: Any) -> str:
     """Return what sessions keep of the user's password, as Django has it; "" where the user model has none."""
     return str(user.get_session_auth_hash()) if hasattr(user, "get_session_auth_hash") else ""
+
+
+def is_auth_hash_of(user: Any, stored: str) -> bool:
+    # Under SECRET_KEY_FALLBACKS as well: a rotated key is not a new password.
+    fallbacks = user.get_session_auth_fallback_hash() if hasattr(user, "get_session_auth_fallback_hash") else ()
+    return any(constant_time_compare(stored, known) for known in (auth_hash_of(user), *fallbacks))

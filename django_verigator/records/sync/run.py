@@ -8,25 +8,26 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 
-from django.db import IntegrityError, OperationalError, connections, router, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from ..models import SyncRun
-from . import events, registration
-
-T = TypeVar("T")
+from ... import db
+from ...db import retry_while_locked
+from ...models import SyncRun
+from .. import registration
 
 logger = logging.getLogger("django_verigator")
 
 SLOT = "sync"
+
 BEAT_SECONDS = 5.0
+
 LEASE_SECONDS = registration.LEASE_SECONDS + 30
 """Longer than a registration's lease: who gets in after a killed run finds nothing leased by it."""
+
 KEPT = 200
 """Rows of earlier runs that are kept."""
-_PATIENCE = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
 class AlreadyRunningError(Exception):
@@ -87,7 +88,7 @@ class Run:
         if force or now - self._beaten >= BEAT_SECONDS:
             self._beaten = now
             # Only while the slot is still ours: a computer that slept may find that somebody has taken over.
-            if not patiently(self._write):
+            if not retry_while_locked(self._write):
                 self.stop.set()
         self._listener(Progress(SyncRun.Phase(self._row.phase), done, total, rate, left))
 
@@ -108,10 +109,10 @@ class Run:
                 finished_at=timezone.now(),
             )
 
-        patiently(write)
+        retry_while_locked(write)
 
 
-def start(
+def start_run(
     counts: Callable[[], Mapping[str, int]],
     listener: Callable[[Progress], None] | None = None,
     *,
@@ -127,7 +128,7 @@ def start(
     killed = SyncRun.objects.filter(slot=SLOT, lease_until__lt=now)
     killed.update(slot=None, outcome=SyncRun.Outcome.KILLED, finished_at=now)
     row = SyncRun(slot=SLOT, due_only=due_only, started_at=now, lease_until=now + timedelta(seconds=LEASE_SECONDS))
-    using = router.db_for_write(SyncRun)
+    using = db.alias()
     try:
         with transaction.atomic(using=using):
             row.save(using=using, force_insert=True)
@@ -135,21 +136,3 @@ def start(
         raise AlreadyRunningError(SyncRun.objects.filter(slot=SLOT).first() or row) from None
     SyncRun.objects.filter(pk__lte=row.pk - KEPT).delete()
     return Run(row, counts, listener or (lambda progress: None), stop or threading.Event())
-
-
-def patiently(write: Callable[[], T]) -> T:
-    """Do a write again where the database was locked, had a deadlock or was away for some seconds.
-
-    Raises OperationalError if it stays so; what the provider was told in the meantime is found by the next run.
-    """
-    for pause in _PATIENCE:
-        try:
-            return write()
-        except OperationalError as error:
-            logger.warning("sync_write_failed error=%s", events.describe(error))
-            connection = connections[router.db_for_write(SyncRun)]
-            if connection.in_atomic_block:
-                raise
-            connection.close_if_unusable_or_obsolete()
-            time.sleep(pause)
-    return write()

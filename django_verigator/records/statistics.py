@@ -1,4 +1,4 @@
-"""How the links stand, in two numbers each: what an administrator wants to see first."""
+"""How many links are in which state: what an administrator wants to see first."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from django.db.models import Count
 from ..models import RemoteDeletion, SyncRun, VerigatorUser
 
 State = VerigatorUser.State
+
 _ORDER = (State.REGISTERED, State.PENDING, State.REPAIR, State.FAILED, State.NO_PHONE)
 
 
 @dataclass(slots=True)
-class Standing:
+class StateCount:
     """The links in one state.
 
     Attributes:
@@ -32,7 +33,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class Statistics:
     """What there is to see.
 
     Attributes:
@@ -42,15 +43,15 @@ class Glance:
         run: the newest run of verigator_sync, if there was one.
     """
 
-    states: list[Standing]
+    states: list[StateCount]
     errors: list[str]
     deletions: int
     run: SyncRun | None
 
 
-def look() -> Glance:
+def collect() -> Statistics:
     """Count; three statements, the first over an index of state and last error, the others over a few rows."""
-    states = {state: Standing(state) for state in _ORDER}
+    states = {state: StateCount(state) for state in _ORDER}
     # Of rows, not of primary keys: those are not in the index.
     counts = VerigatorUser.objects.values_list("state", "last_error").annotate(count=Count("*")).order_by()
     for state, error, count in counts:
@@ -58,7 +59,7 @@ def look() -> Glance:
         standing.count += count
         if error:
             standing.errors[error] += count
-    return Glance(
+    return Statistics(
         states=list(states.values()),
         errors=sorted({error for standing in states.values() for error in standing.errors}),
         deletions=RemoteDeletion.objects.count(),

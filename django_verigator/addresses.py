@@ -1,4 +1,4 @@
-"""Where a request came from."""
+"""Where a request came from, and what of an address is counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 from django.http import HttpRequest
 
-from .. import conf
+from . import conf
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -44,3 +44,18 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
     # What a socket for both families makes of IPv4 is IPv4.
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def rate_limit_key(address: str | None) -> str:
+    """Return what of an address is counted: IPv6 by /64; "" for one that says nothing about who is behind it.
+
+    Without TRUSTED_PROXIES a private or loopback address is that of a proxy, and would be everybody's.
+    """
+    if not address:
+        return ""
+    ip = ipaddress.ip_address(address)
+    if not ip.is_global and not conf.current().TRUSTED_PROXIES:
+        return ""
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from django.db.models import Model
 from django.dispatch import Signal
 
-from .. import shown
+from . import shown
 
 logger = logging.getLogger("django_verigator")
 

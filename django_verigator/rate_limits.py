@@ -1,0 +1,150 @@
+"""The mechanism of every rate limit: counters in rows, raised by conditional UPDATEs whose row counts must match.
+
+A check that reads in one statement and counts in another lets parallel requests through; here the UPDATE is the check.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.utils import timezone
+
+from . import addresses, db
+from .backends import Cause
+from .db import atomic_with_retry
+from .digests import digest
+from .exceptions import Reason, Refused
+from .models import Counter
+
+_T = TypeVar("_T")
+
+HOUR = 3600
+
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most ``limit`` events within ``period`` seconds from the first one, for one value of a scope."""
+
+    scope: str
+    value: str = field(repr=False)  # a number, perhaps
+    limit: int
+    period: int
+    reason: Reason
+
+    @property
+    def digest(self) -> str:
+        return digest(f"counter.{self.scope}", self.value)
+
+
+def cause(user_pk: object, phone_digest: str = "", address: str | None = None) -> Cause:
+    """Return on whose account a provider is asked, for its circuit."""
+    return Cause(str(user_pk), phone_digest, addresses.rate_limit_key(address))
+
+
+class NotConsumedError(Exception):
+    """A counter is full, or its row is not there yet; ``reserve`` finds out."""
+
+    def __init__(self, caps: Sequence[RateLimit]) -> None:
+        super().__init__()
+        self.caps = caps
+
+
+def _make_rows(caps: Sequence[RateLimit]) -> None:
+    # Outside the transaction that raises them: inside, MariaDB deadlocks on the gap.
+    # Their window has ended long ago. Were it now, another process that has looked at its clock a moment earlier would
+    # count its event in a window that is over a moment later.
+    ended = timezone.now() - timedelta(days=1)
+    rows = [Counter(digest=cap.digest, scope=cap.scope, count=0, expires_at=ended) for cap in caps]
+    # In the order in which ``take`` locks them.
+    rows.sort(key=lambda row: row.digest)
+    # Others make theirs at the same time, and MariaDB may end one of two.
+    atomic_with_retry(lambda: Counter.objects.bulk_create(rows, ignore_conflicts=True))
+
+
+def consume(caps: Sequence[RateLimit]) -> None:
+    """Raise every counter by one. Call it in the work of ``reserve``, which raises all of them or none."""
+    now = timezone.now()
+    room = [Q(digest=cap.digest) & (Q(count__lt=cap.limit) | Q(expires_at__lte=now)) for cap in caps]
+    windows = [
+        When(digest=cap.digest, expires_at__lte=now, then=Value(now + timedelta(seconds=cap.period))) for cap in caps
+    ]
+    raised = _by_key(Counter.objects.filter(functools.reduce(operator.or_, room))).update(
+        # Set before expires_at: MariaDB evaluates assignments from left to right, on the new values.
+        count=Case(When(expires_at__lte=now, then=Value(1)), default=F("count") + 1),
+        expires_at=Case(*windows, default=F("expires_at")),
+    )
+    if raised != len(caps):
+        raise NotConsumedError(caps)
+
+
+def refund(caps: Iterable[RateLimit]) -> None:
+    """Undo ``take`` for an event that did not happen, or does not count; in the transaction under way, if any."""
+    taken = Counter.objects.filter(pk__in=[cap.digest for cap in caps], count__gt=0)
+
+    def work() -> None:
+        _by_key(taken).update(count=F("count") - 1)
+
+    if db.connection().in_atomic_block:
+        work()
+        return
+    # What cannot be given back even then stays counted: the user has been answered already.
+    with contextlib.suppress(Refused):
+        atomic_with_retry(work)
+
+
+def _by_key(rows: QuerySet[Counter]) -> QuerySet[Counter]:
+    """Have an UPDATE of these rows lock them in the order of their keys.
+
+    PostgreSQL takes them as they lie in the table, where each update moves them, so that two of them would deadlock
+    over the counters that all users share. SQLite has one writer, and MariaDB goes by the key anyway.
+    """
+    if db.connection().vendor != "postgresql":
+        return rows
+    return Counter.objects.filter(pk__in=rows.select_for_update().order_by("pk").values("pk"))
+
+
+def _refusal(caps: Sequence[RateLimit]) -> Refused:
+    now = timezone.now()
+    by_digest = {cap.digest: cap for cap in caps}
+    full = [
+        (row.expires_at, by_digest[row.pk])
+        for row in Counter.objects.filter(pk__in=by_digest, expires_at__gt=now)
+        if row.count >= by_digest[row.pk].limit
+    ]
+    if not full:  # the window has ended just now, or the row was pruned: nothing is known against another try
+        return Refused(caps[0].reason, until=now)
+    until, cap = max(full, key=lambda pair: pair[0])
+    return Refused(cap.reason, until=until, scope=cap.scope)
+
+
+def reserve(work: Callable[[], _T], also: Sequence[RateLimit] = ()) -> _T:
+    """Run ``work`` as ``short_transaction`` does, and once more where its ``take`` finds no row.
+
+    The rows are made in between: most users have theirs.
+
+    Args:
+        also: whose rows are made as well then, for what comes next.
+
+    Raises:
+        Refused: a counter is full, and ``until`` is when the last of them opens again; or it failed twice. Nothing is
+            written.
+    """
+    try:
+        return atomic_with_retry(work)
+    except NotConsumedError as not_taken:
+        caps = not_taken.caps
+    _make_rows([*caps, *also])
+    try:
+        return atomic_with_retry(work)
+    except NotConsumedError:
+        # Read after the rollback: what the work itself has raised does not count.
+        raise _refusal(caps) from None

@@ -1,0 +1,75 @@
+"""Records that must be deleted at the provider."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from .. import shown
+from ..exceptions import VerigatorError
+from ..models import PhoneChange, RemoteDeletion, VerigatorUser
+from . import backoff
+from .backoff import MOST_ATTEMPTS
+from .provider import record_backend
+
+logger = logging.getLogger("django_verigator")
+
+
+def schedule(verigator_id: str | None, id_in_service: str | None) -> None:
+    """Note a record for deletion at the provider; part of the transaction under way, so a rollback keeps it."""
+    if verigator_id or id_in_service:
+        RemoteDeletion.objects.create(verigator_id=verigator_id or "", id_in_service=id_in_service or "")
+
+
+def cancel_for_records_in_use() -> None:
+    """Take back deletions of records that a link has: noted by id_in_service, and then moved in by the UserID."""
+    in_force = VerigatorUser.objects.filter(verigator_id=OuterRef("verigator_id"))
+    RemoteDeletion.objects.filter(Exists(in_force), verigator_id__gt="").delete()
+
+
+def mark_deleted(rows: Collection[RemoteDeletion]) -> None:
+    """Note that the provider has these records no more."""
+    for row in rows:
+        logger.info("record_deleted verigator_id=%s", shown.field(row.verigator_id))
+    RemoteDeletion.objects.filter(pk__in=[row.pk for row in rows]).delete()
+
+
+def mark_failed(row: RemoteDeletion, error: VerigatorError) -> None:
+    """Have a deletion tried again later."""
+    RemoteDeletion.objects.filter(pk=row.pk).update(
+        attempts=min(row.attempts + 1, MOST_ATTEMPTS),
+        next_attempt_at=timezone.now() + backoff.delay(row.attempts, error),
+        last_error=error.reason,
+    )
+
+
+def delete_now(rows: Iterable[RemoteDeletion]) -> int:
+    """Delete these records at the provider; return how many are left to ``verigator_sync``.
+
+    Those whose UserID never arrived are: only the provider's list tells whether they are there.
+    """
+    backend = record_backend()
+    left = 0
+    for row in rows:
+        if backend is None or not row.verigator_id:
+            left += 1
+            continue
+        try:
+            backend.unregister(row.verigator_id)
+        except VerigatorError as error:
+            mark_failed(row, error)
+            left += 1
+        else:
+            mark_deleted([row])
+    return left
+
+
+def drop_phone_change(user_pk: Any) -> None:
+    """Take back a phone that is on its way in; its record at the provider goes later."""
+    for change in PhoneChange.objects.filter(user_id=user_pk):
+        schedule(change.verigator_id, change.id_in_service)
+        change.delete()

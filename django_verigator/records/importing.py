@@ -1,0 +1,217 @@
+"""Importing users who come with a phone from elsewhere, and with a UserID if they used Verigator before.
+
+Every row is checked before one is written, and again when it is. Only what has not changed since is written: links by
+conditional UPDATEs, new ones under the unique columns.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from .. import db
+from ..models import VerigatorUser
+from . import import_cases, import_rows, site_phones
+from .import_cases import Case, Facts
+from .import_rows import ID_LENGTH, Row, Verdict
+from .provider import record_backend
+
+logger = logging.getLogger("django_verigator")
+
+BATCH = 500
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did, or would do.
+
+    Attributes:
+        counts: rows by verdict.
+        is_written: whether anything was to be written; not after a refusal, nor on a dry run.
+    """
+
+    counts: Counter[Verdict] = field(default_factory=Counter)
+    is_written: bool = False
+
+    @property
+    def refused(self) -> int:
+        return sum(count for verdict, count in self.counts.items() if verdict.is_refusal)
+
+
+def import_users(
+    read: Callable[[], Iterable[Row]],
+    *,
+    confirmed: bool = False,
+    verify: bool = False,
+    skip_refused: bool = False,
+    dry_run: bool = False,
+    refuse: Callable[[Row, Verdict], None] = lambda row, verdict: None,
+) -> ImportReport:
+    """Write a link for each row. Nothing is sent to anybody; rows without a UserID wait for ``verigator_sync``.
+
+    Doing it twice does no harm, and after an interruption it is simply done again: what is in already stays.
+
+    Args:
+        read: returns the rows from the first one; called several times, so that they need not fit into memory.
+        confirmed: the phones were confirmed by their users where they come from, so they are not replaced by the
+            site's; else each is confirmed by its user's first right PIN.
+        verify: refuse a UserID that is not in the provider's list.
+        skip_refused: write the rows that are not refused; else nothing is written if one is.
+        dry_run: check only.
+        refuse: told of each row that is refused, and why.
+
+    Raises:
+        VerigatorError: the provider's list could not be read; nothing is written.
+    """
+
+    def rows() -> Iterator[Row]:
+        return map(import_rows.cleaned, read())
+
+    doubled = _doubled(rows())
+    known = _known_to_the_provider() if verify else None
+    report = ImportReport()
+    told: set[int] = set()
+    for row, verdict in _Importer(confirmed, doubled, known).judge(rows()):
+        report.counts[verdict] += 1
+        if verdict.is_refusal:
+            told.add(row.line)
+            refuse(row, verdict)
+    if dry_run or (report.refused and not skip_refused):
+        return report
+    written = ImportReport(is_written=True)
+    for row, verdict in _Importer(confirmed, doubled, known).write(rows()):
+        written.counts[verdict] += 1
+        if verdict.is_refusal and row.line not in told:
+            refuse(row, verdict)
+    logger.info("imported new=%s changed=%s", written.counts[Verdict.NEW], written.counts[Verdict.CHANGED])
+    return written
+
+
+def _doubled(rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """Return what stands in more than one row: both are refused, since either may be the wrong one."""
+    seen: set[int] = set()  # hashes, since a file may have a million rows
+    doubled: set[tuple[str, str]] = set()
+    for row in rows:
+        for key in import_rows.keys(row):
+            if hash(key) in seen:
+                doubled.add(key)
+            seen.add(hash(key))
+    return doubled
+
+
+def _known_to_the_provider() -> set[str]:
+    backend = record_backend()
+    return {user.user_id for user in backend.users()} if backend else set()
+
+
+class _Importer:
+    """Judges rows, batch by batch, and writes those that pass."""
+
+    def __init__(self, confirmed: bool, doubled: set[tuple[str, str]], known: set[str] | None) -> None:
+        self._confirmed = confirmed
+        self._doubled = doubled
+        self._known = known
+        self._backend = record_backend()
+        # By primary key: a site's manager may take "Bob" and "bob" for one user.
+        self._users: set[Any] = set()
+
+    def judge(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Verdict]]:
+        for batch in _batches(rows):
+            for case in self._cases(batch):
+                yield case.row, case.verdict
+
+    def write(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Verdict]]:
+        for batch in _batches(rows):
+            seen = set(self._users)
+            cases = self._cases(batch)
+            try:
+                with db.atomic():
+                    import_cases.write(cases)
+            except IntegrityError:  # somebody has taken one of the users or UserIDs meanwhile
+                self._users = seen
+                cases = [self._write_alone(row) for row in batch]
+            for case in cases:
+                yield case.row, case.verdict
+
+    def _write_alone(self, row: Row) -> Case:
+        (case,) = self._cases([row])
+        try:
+            with db.atomic():
+                import_cases.write([case])
+        except IntegrityError:
+            case.verdict = Verdict.BUSY
+        return case
+
+    def _cases(self, batch: list[Row]) -> list[Case]:
+        facts = Facts(batch)
+        return [self._case(row, facts) for row in batch]
+
+    def _case(self, row: Row, facts: Facts) -> Case:
+        user = facts.users.get(row.username)
+        pk = user.pk if user is not None else None
+        number = ""
+        verdict = row.problem or self._of_user(row, user)
+        if verdict is None:
+            number, verdict = import_rows.number(row)
+        verdict = verdict or self._of_ids(row, user, facts)
+        link = facts.links.get(pk)
+        if verdict is None:
+            self._users.add(pk)
+            verdict = self._of_link(row, user, link, number)
+        return Case(row, verdict, user, link, number, self._confirmed)
+
+    def _of_user(self, row: Row, user: Any) -> Verdict | None:
+        if user is None:
+            return Verdict.UNKNOWN_USER
+        if ("user", row.username) in self._doubled or user.pk in self._users:
+            return Verdict.USER_TWICE
+        if ("id", row.user_id) in self._doubled or ("name", row.id_in_service) in self._doubled:
+            return Verdict.USER_ID_TWICE
+        return None
+
+    def _of_ids(self, row: Row, user: Any, facts: Facts) -> Verdict | None:
+        if not row.user_id:
+            return Verdict.BAD_ID_IN_SERVICE if row.id_in_service else None
+        if self._backend is None:
+            return Verdict.NO_RECORDS
+        if not import_rows.is_id(row.user_id, VerigatorUser._meta.get_field("verigator_id").max_length or 0):
+            return Verdict.BAD_USER_ID
+        if not import_rows.is_id(row.id_in_service or "-", ID_LENGTH):
+            return Verdict.BAD_ID_IN_SERVICE
+        if self._known is not None and row.user_id not in self._known:
+            return Verdict.UNKNOWN_USER_ID
+        return facts.whose(row, user)
+
+    def _of_link(self, row: Row, user: Any, link: VerigatorUser | None, number: str) -> Verdict:
+        # Else the next login would put the site's number, not yet registered, in the place of this one.
+        is_confirmed = self._confirmed or (link is not None and link.confirmed_at is not None)
+        if not is_confirmed and site_phones.as_e164(site_phones.phone_of(user)) not in ("", number):
+            return Verdict.OTHER_PHONE_ON_SITE
+        if link is None:
+            return Verdict.NEW
+        if link.phone_number != number and link.confirmed_at is not None:
+            return Verdict.OTHER_PHONE_CONFIRMED
+        if link.phone_number != number and link.verigator_id:
+            return Verdict.OTHER_PHONE_REGISTERED
+        if row.user_id and link.verigator_id not in (None, row.user_id):
+            return Verdict.OTHER_USER_ID
+        is_registered = not row.user_id or link.verigator_id == row.user_id
+        has_proof = link.confirmed_at is not None or not self._confirmed
+        if link.phone_number == number and is_registered and has_proof:
+            return Verdict.UNCHANGED
+        if link.leased_until is not None and link.leased_until > timezone.now():
+            return Verdict.BUSY
+        return Verdict.CHANGED
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    rows = iter(rows)
+    while batch := list(islice(rows, BATCH)):
+        yield batch

@@ -1,0 +1,210 @@
+"""The registration of one link at the provider: leased, called for, and written down."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from django.db import IntegrityError
+from django.db.models import Q
+from django.utils import timezone
+
+from .. import conf, db, events, rate_limits, signals
+from ..backends import BaseBackend, asking
+from ..db import retry_on_deadlock
+from ..digests import digest
+from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
+from ..models import VerigatorUser
+from . import backoff, deletion, links
+from .backoff import MOST_ATTEMPTS
+from .links import State
+from .provider import record_backend
+
+LEASE_SECONDS = 60
+
+_REFUSED_NUMBER = 422
+
+_NOT_IN_AN_ID = re.compile(r"[^a-z0-9._@+-]+")
+
+
+class RegistrationResult(Enum):
+    """What became of one user's registration; the value is the word that commands and the admin show."""
+
+    UNCHANGED = "unchanged"
+    REGISTERED = "registered"
+    REPAIRED = "repaired"
+    NO_PHONE = "without a phone"
+    BUSY = "in other hands"
+    REFUSED = "number refused"
+    POSTPONED = "postponed"
+
+
+class NotRegistered(VerigatorError):  # noqa: N818 - the reason is in the log already
+    """There is no record at the provider to send a code to, and none could be made now; nothing was sent."""
+
+    reason = "not_registered"
+
+
+def new_id_in_service(user: Any) -> str:
+    """Return a fresh id for a user and one phone: readable in front, unguessable behind (at most 57 characters)."""
+    readable = conf.current().ID_IN_SERVICE
+    try:
+        name = str(conf.resolve(readable)(user) if readable else user.get_username())
+    except Exception as error:  # noqa: BLE001 - the site's code may raise anything, and a login must go on
+        events.site_failed("id_failed", user, error)
+        name = "user"
+    return f"{_NOT_IN_AN_ID.sub('', name.lower())[:40]}-{secrets.token_hex(8)}"
+
+
+def register(
+    link: VerigatorUser, *, address: str | None = None, timeout: float | None = None, force: bool = True
+) -> RegistrationResult:
+    """Register a link that waits for it; afterwards ``link`` shows what is stored.
+
+    One worker at a time: the attempt is leased by a conditional UPDATE. No transaction is open during the call.
+
+    Args:
+        address: where the request came from that needs the record.
+        timeout: seconds for a call; there are two of them only where the first was answered 409.
+        force: also before ``next_attempt_at`` has come.
+    """
+    if link.state not in (State.PENDING, State.REPAIR):
+        return _settled(link)
+    backend = record_backend()
+    if backend is None:
+        return RegistrationResult.UNCHANGED
+    repairing = link.state == State.REPAIR
+    if not lease(link, force):
+        if not links.reread(link):
+            return RegistrationResult.UNCHANGED
+        return _settled(link) if link.state not in (State.PENDING, State.REPAIR) else RegistrationResult.BUSY
+    try:
+        try:
+            user_id = _create(backend, link, address, timeout)
+        except ResourceAlreadyExistsError:
+            # Ours from a lost reply, or a stranger's: it may carry any phone, so it is never adopted here.
+            renew_id(link)
+            user_id = _create(backend, link, address, timeout)
+    except VerigatorError as error:
+        return mark_failed(link, error)
+    mark_registered(link, user_id)
+    return RegistrationResult.REPAIRED if repairing else RegistrationResult.REGISTERED
+
+
+def _create(backend: BaseBackend, link: VerigatorUser, address: str | None, timeout: float | None) -> str:
+    with asking(backend, rate_limits.cause(link.user_id, digest("phone", link.phone_number), address), timeout):
+        return backend.register(link.phone_number, link.id_in_service or "", timeout=timeout)
+
+
+def _settled(link: VerigatorUser) -> RegistrationResult:
+    if link.state == State.FAILED:
+        return RegistrationResult.REFUSED
+    return RegistrationResult.UNCHANGED if link.state == State.REGISTERED else RegistrationResult.NO_PHONE
+
+
+def is_due(now: datetime) -> Q:
+    return Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
+
+
+def is_free(now: datetime) -> Q:
+    """Nobody has the link's registration in hand."""
+    return Q(leased_until=None) | Q(leased_until__lte=now)
+
+
+def leasable(now: datetime, force: bool) -> Q:
+    waits = Q(state__in=(State.PENDING, State.REPAIR)) & is_free(now)
+    return waits if force else waits & is_due(now)
+
+
+def lease(link: VerigatorUser, force: bool) -> bool:
+    now = timezone.now()
+    values: dict[str, Any] = {"leased_until": now + timedelta(seconds=LEASE_SECONDS)}
+    if not link.id_in_service:
+        values["id_in_service"] = new_id_in_service(link.user)
+    # The id is part of the condition: it must not be replaced while a reply to it may still come.
+    row = VerigatorUser.objects.filter(
+        leasable(now, force), pk=link.pk, phone_number=link.phone_number, id_in_service=link.id_in_service
+    )
+    # MariaDB ends one of two that wait for each other, as when a user is deleted just now.
+    leased = retry_on_deadlock(lambda: row.update(**values))
+    if leased:
+        for name, value in values.items():
+            setattr(link, name, value)
+    return bool(leased)
+
+
+def renew_id(link: VerigatorUser) -> None:
+    fresh = new_id_in_service(link.user)
+
+    @db.atomic()
+    def work() -> None:
+        if VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service).update(id_in_service=fresh):
+            deletion.schedule(None, link.id_in_service)
+
+    retry_on_deadlock(work)
+    link.id_in_service = fresh
+
+
+def as_registered() -> dict[str, Any]:
+    return {
+        "state": State.REGISTERED,
+        "registered_at": timezone.now(),
+        "attempts": 0,
+        "next_attempt_at": None,
+        "leased_until": None,
+        "last_error": "",
+    }
+
+
+def mark_registered(link: VerigatorUser, user_id: str) -> None:
+    values = {"verigator_id": user_id, **as_registered()}
+
+    @db.atomic()
+    def work() -> int:
+        return VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service).update(**values)
+
+    try:
+        written = retry_on_deadlock(work)
+    except IntegrityError:
+        # The provider gave a UserID that another link has: an answer to somebody else's question.
+        mark_failed(link, VerigatorError("the provider gave a UserID twice"))
+        return
+    if not written:  # the user is gone, or has another phone by now
+        deletion.schedule(user_id, link.id_in_service)
+        return
+    for name, value in values.items():
+        setattr(link, name, value)
+    events.record("registered", link.user, signal=signals.registered, link=link)
+
+
+def mark_failed(link: VerigatorUser, error: VerigatorError) -> RegistrationResult:
+    now = timezone.now()
+    values: dict[str, Any] = {"last_error": error.reason, "last_error_at": now, "leased_until": None}
+    if error.status == _REFUSED_NUMBER and link.registered_at is None:
+        # Only of a number that it never took before: whatever a provider says, nobody's second step is off by it.
+        values |= {"state": State.FAILED, "next_attempt_at": None}
+    elif isinstance(error, (CircuitOpenError, ProviderBusyError)):
+        # Nobody was asked, so this was no attempt.
+        values |= {"next_attempt_at": now + timedelta(seconds=error.retry_after or 0)}
+    else:
+        attempts = min(link.attempts + 1, MOST_ATTEMPTS)
+        values |= {"attempts": attempts, "next_attempt_at": now + backoff.delay(link.attempts, error)}
+    mine = VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service)
+    retry_on_deadlock(lambda: mine.update(**values))
+    for name, value in values.items():
+        setattr(link, name, value)
+    events.record("registration_failed", link.user, level=logging.WARNING, **error.details)
+    return RegistrationResult.REFUSED if link.state == State.FAILED else RegistrationResult.POSTPONED
+
+
+def mark_lost(link: VerigatorUser) -> None:
+    """Note that the provider has lost this record: it is made anew, under a fresh id, from the phone in force."""
+    mine = VerigatorUser.objects.filter(pk=link.pk, verigator_id=link.verigator_id, state=State.REGISTERED)
+    lost = {"state": State.REPAIR, "verigator_id": None, "id_in_service": None, "next_attempt_at": None, "attempts": 0}
+    retry_on_deadlock(lambda: mine.update(**lost))
+    links.reread(link)
+    events.record("record_lost", link.user, level=logging.WARNING)

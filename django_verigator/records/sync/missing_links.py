@@ -1,0 +1,73 @@
+"""Links of users who have none, and of those whose site has changed the number."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError
+from django.db.models import Q
+
+from ... import db
+from ...db import retry_while_locked
+from ...models import VerigatorUser
+from .. import links, registration, site_phones
+from ..links import State
+from . import paging
+from .paging import BATCH
+from .report import SyncReport
+from .run import Run
+
+
+def users_with_a_link() -> Any:
+    users = get_user_model()._default_manager.filter(verigator__isnull=False)
+    return users.select_related("verigator", *site_phones.phone_relations())
+
+
+def users_to_look_at() -> Any:
+    # No link (bulk_create, fixtures), or a phone that nobody confirmed and that the site may have mended.
+    return get_user_model()._default_manager.filter(
+        Q(verigator=None) | Q(verigator__confirmed_at=None, verigator__state__in=[State.NO_PHONE, State.FAILED])
+    )
+
+
+def make_missing_links(run: Run | None = None) -> None:
+    """Write the link of every user who has none, and follow the site's phones that nobody confirmed."""
+    users = users_to_look_at().select_related("verigator", *site_phones.phone_relations())
+    for done, page in enumerate(paging.pages(users), 1):
+        if run is not None:
+            run.beat(done * BATCH)
+            if run.stop.is_set():
+                return
+        retry_while_locked(partial(_make_links, [user for user in page if not hasattr(user, "verigator")]))
+        for user in page:
+            if hasattr(user, "verigator"):
+                retry_while_locked(partial(links.follow_site_phone, user.verigator, user))
+
+
+def follow_site(run: Run, report: SyncReport) -> None:
+    """Notice the numbers that the site has changed without a signal."""
+    for done, page in enumerate(paging.pages(users_with_a_link()), 1):
+        run.beat(done * BATCH)
+        if run.stop.is_set():
+            return
+        report.proposals += retry_while_locked(partial(links.follow_site_phones, page))
+
+
+def _make_links(users: list[Any]) -> None:
+    if not users:
+        return
+    links = [links.new(user) for user in users]
+    for link in links:
+        if link.state == State.PENDING:
+            link.id_in_service = registration.new_id_in_service(link.user)
+    try:
+        with db.atomic():
+            VerigatorUser.objects.bulk_create(links, ignore_conflicts=True)
+    except IntegrityError:  # a user was deleted meanwhile
+        for user in users:
+            links.ensure(user)
+    else:
+        for link in links:
+            links.log_unusable_number(link)

@@ -1,0 +1,170 @@
+"""The phases of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from django.db.models import Count, Max
+from django.utils import timezone
+
+from ... import shown
+from ...db import retry_while_locked
+from ...exceptions import VerigatorError
+from ...models import RemoteDeletion, SyncRun, VerigatorUser
+from .. import deletion, registration
+from ..links import State
+from ..provider import record_backend
+from ..registration import RegistrationResult
+from . import comparing, paging
+from .paging import BATCH
+from .report import SHOWN_FAILURES, SyncReport
+from .run import Run
+from .stages import Deleting, Missing, Registering
+from .workers import Stage, WorkerPool
+
+_WAIT_STEP = 0.5
+
+Phase = SyncRun.Phase
+
+
+class Phases:
+    """The phases of a run. Each leaves what it could not do in the rows, for the next run."""
+
+    def __init__(self, run: Run, pool: WorkerPool | None, report: SyncReport, *, due_only: bool = False) -> None:
+        self._run = run
+        self._pool = pool
+        self._report = report
+        self._due_only = due_only
+        self._backend = record_backend()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._pool is None or self._pool.is_stopping
+
+    def _stage(self, stage: Stage[Any]) -> None:
+        if self._pool is not None:
+            self._pool.run(stage, self._run.beat)
+
+    def compare(self) -> None:
+        """Go through the provider's list, and look after the records that are not in it."""
+        if self._backend is None or self._is_over:
+            return
+        began = timezone.now()
+        self._run.phase(Phase.COMPARE)
+        unknown = done = 0
+        try:
+            for batch in paging.batches(self._backend.users()):
+                retry_while_locked(partial(comparing.adopt, batch))
+                strangers, surplus = comparing.compare(batch)
+                unknown += len(strangers)
+                for user in surplus:
+                    retry_while_locked(partial(deletion.schedule, user.user_id, user.id_in_service))
+                done += len(batch)
+                self._run.beat(done)
+                if self._is_over:
+                    return
+        except VerigatorError as error:
+            # Half a list proves nothing about the records that were not in it.
+            self._report.error, self._report.why = error.reason, error.cause if error.why else ""
+            return
+        self._report.unknown, self._report.unchecked = unknown, 0
+        self._run.phase(Phase.LOST)
+        self._stage(Missing(self._backend, self._report, began))
+        # A record that never came to be needs no deleting.
+        RemoteDeletion.objects.filter(verigator_id="", created_at__lt=began).delete()
+
+    def register(self, *, force: bool, enqueue: Callable[[list[int]], object] | None = None) -> None:
+        if self._backend is None or self._is_over:
+            return
+        found = waiting()
+        if not force:
+            found = found.filter(registration.is_due(timezone.now()))
+        self._run.phase(Phase.REGISTER, found.count())
+        if enqueue is None:
+            self._stage(
+                Registering(self._backend, self._report, paging.pks(found), force=force, count_left=self._due_only)
+            )
+            return
+        pks = paging.pks(found)
+        while (batch := list(islice(pks, BATCH))) and not self._run.stop.is_set():
+            enqueue(batch)
+            self._report.handed_over += len(batch)
+            self._run.beat(self._report.handed_over)
+
+    def needs_another_look(self) -> bool:
+        """Whether the list has to be read once more, for what came up since.
+
+        An id that was taken has been given up, and its record's UserID is not known; or somebody had a registration in
+        hand, and may have died with it. Waits until such leases have run out.
+        """
+        if self._backend is None or self._is_over or self._report.error:
+            return False
+        last = waiting().filter(leased_until__gt=timezone.now()).aggregate(last=Max("leased_until"))["last"]
+        if last is None:
+            return RemoteDeletion.objects.filter(verigator_id="").exists()
+        self._run.phase(Phase.WAIT)
+        while waiting().filter(leased_until__gt=timezone.now(), leased_until__lte=last).exists():
+            if self._run.stop.wait(_WAIT_STEP):
+                return False
+            self._run.beat(0)
+        return True
+
+    def delete(self) -> None:
+        if self._backend is None:
+            self._report.deletions_parked = RemoteDeletion.objects.count()
+            return
+        rows = RemoteDeletion.objects.filter(verigator_id__gt="")
+        if self._due_only:
+            rows = rows.filter(registration.is_due(timezone.now()))
+        deletion.cancel_for_records_in_use()
+        left, before = rows.count(), self._report.deleted
+        if not self._is_over:
+            self._run.phase(Phase.DELETE, left)
+            self._stage(Deleting(self._backend, self._report, rows))
+        left -= self._report.deleted - before
+        self._report.deletions_left = max(0, left) if self._due_only else RemoteDeletion.objects.count()
+
+    def note_unknown(self, count: int) -> None:
+        if self._backend is None:
+            return
+        self._run.phase(Phase.COMPARE, count)
+        try:
+            for batch in paging.batches(self._backend.users()):
+                strangers = comparing.compare(batch)[0][: count - self._report.unknown_deleted]
+                for user in strangers:
+                    retry_while_locked(partial(deletion.schedule, user.user_id, user.id_in_service))
+                self._report.unknown_deleted += len(strangers)
+                self._run.beat(self._report.unknown_deleted)
+                if self._is_over or self._report.unknown_deleted >= count:
+                    return
+        except VerigatorError as error:
+            self._report.error, self._report.why = error.reason, error.cause if error.why else ""
+
+    def report_left(self) -> None:
+        """Count who still waits; their names only as far as a report has room."""
+        report, left = self._report, waiting()
+        for error, count in left.values_list("last_error").annotate(Count("pk")).order_by():
+            report.counts[RegistrationResult.POSTPONED] += count
+            report.errors[error or RegistrationResult.POSTPONED.value] += count
+        room = SHOWN_FAILURES - len(report.failures)
+        for link in left.order_by("pk").select_related("user")[:room]:
+            report.failures.append((shown.user(link.user), link.last_error or RegistrationResult.POSTPONED.value))
+
+    def report_others(self) -> None:
+        counts = self._report.counts
+        fresh = counts[RegistrationResult.REGISTERED] + counts[RegistrationResult.REPAIRED]
+        others = VerigatorUser.objects.filter(state=State.REGISTERED).count() - fresh
+        counts[RegistrationResult.UNCHANGED] += max(0, others)
+        refused = VerigatorUser.objects.filter(state=State.FAILED).count()
+        counts[RegistrationResult.REFUSED] = max(refused, counts[RegistrationResult.REFUSED])
+        counts[RegistrationResult.NO_PHONE] += VerigatorUser.objects.filter(state=State.NO_PHONE).count()
+
+
+def waiting() -> Any:
+    """Return the links that wait for registration: none where no provider keeps records."""
+    if record_backend() is None:
+        return VerigatorUser.objects.none()
+    return VerigatorUser.objects.filter(state__in=(State.PENDING, State.REPAIR))

@@ -1,0 +1,95 @@
+"""What a sync did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ... import shown
+from ...models import SyncRun, VerigatorUser
+from ..registration import RegistrationResult
+
+SHOWN_FAILURES = 100
+"""Failures that a report names; of the others it has the number."""
+
+LEFT = (RegistrationResult.BUSY, RegistrationResult.POSTPONED)
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What a run did. It does not grow with the number of users.
+
+    Attributes:
+        counts: users by outcome.
+        failures: username, as it may be shown, and last error of the first users who are not registered although a
+            phone is there.
+        errors: how many such users, by their last error.
+        deleted, deletions_left: records at the provider that had to go.
+        deletions_parked: the same where no entry of BACKENDS keeps records, so that nobody can be asked.
+        unknown: records at the provider that no link here knows.
+        unknown_deleted: how many of them ``delete_unknown`` has noted for deletion.
+        handed_over: links given to a task queue.
+        unchecked: records that were not in the list, and about which the provider could not be asked.
+        proposals: numbers that the site has changed and their users have not confirmed; that is not the run's to do.
+        error: why the provider's list could not be read to its end, or "".
+        down: the error for which the run gave the provider up, or "".
+        stopped: the run was told to stop.
+    """
+
+    counts: Counter[RegistrationResult] = field(default_factory=Counter)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    deleted: int = 0
+    deletions_left: int = 0
+    deletions_parked: int = 0
+    unknown: int = 0
+    unknown_deleted: int = 0
+    handed_over: int = 0
+    unchecked: int = 0
+    proposals: int = 0
+    error: str = ""
+    down: str = ""
+    why: str = ""
+    stopped: bool = False
+
+    def add(self, link: VerigatorUser, outcome: RegistrationResult) -> None:
+        self.counts[outcome] += 1
+        if outcome in (*LEFT, RegistrationResult.REFUSED):
+            error = link.last_error or outcome.value
+            self.errors[error] += 1
+            if len(self.failures) < SHOWN_FAILURES:
+                self.failures.append((shown.user(link.user), error))
+
+    @property
+    def failed(self) -> int:
+        """How many users are not registered although a phone is there."""
+        return sum(self.errors.values())
+
+    @property
+    def outcome(self) -> SyncRun.Outcome:
+        if self.down:
+            return SyncRun.Outcome.PROVIDER_DOWN
+        if self.stopped:
+            return SyncRun.Outcome.STOPPED
+        left = self.deletions_left or self.error or self.failed or self.handed_over or self.unchecked
+        return SyncRun.Outcome.LEFT if left else SyncRun.Outcome.COMPLETE
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.outcome == SyncRun.Outcome.COMPLETE
+
+    def as_counts(self) -> dict[str, int]:
+        """Return the numbers by plain names, for a row and for ``--json``."""
+        counts = {outcome.name.lower(): count for outcome, count in self.counts.items() if count}
+        return counts | {
+            "failed": self.failed,
+            "deleted": self.deleted,
+            "deletions_left": self.deletions_left,
+            "deletions_parked": self.deletions_parked,
+            "unknown": self.unknown,
+            "unknown_deleted": self.unknown_deleted,
+            "handed_over": self.handed_over,
+            "unchecked": self.unchecked,
+            "proposals": self.proposals,
+        }
