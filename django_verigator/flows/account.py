@@ -17,7 +17,6 @@ from ..exceptions import Reason, Refused
 from ..models import Challenge, VerigatorUser, new_epoch
 from ..records import links, site_phones
 from . import browsers, enrolment, limits, notices, pending, phone_changes, policy, recovery, sending
-from .login import Purpose
 from .notices import send_notice
 from .session import session_guard
 
@@ -76,7 +75,7 @@ def change_phone(request: HttpRequest, user: Any, phone_number: str, next_url: s
     except Refused as refused:
         events.record("change_refused", user, level=logging.WARNING, scope=refused.scope, until=refused.until)
         raise
-    following = pending.begin(request, user, link, next_url=next_url, purpose=Purpose.PHONE)
+    following = pending.begin(request, user, link, next_url=next_url, purpose=Challenge.Purpose.PHONE)
     enrolment.start_or_forget(request, following, link, change)
 
 

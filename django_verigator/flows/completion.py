@@ -16,7 +16,6 @@ from ..exceptions import Reason, Refused
 from ..models import Challenge
 from ..records import site_phones
 from . import acceptance, browsers, checking, cookies, pending, policy, recovery
-from .login import Purpose
 from .session import session_guard
 
 
@@ -35,7 +34,7 @@ def verify(request: HttpRequest, challenge: Challenge, pin: str, *, trust_browse
     checking.check(challenge, pin, address, form=cookies.form_digest(request))
     user = reload_user_or_end(request, challenge)
     epoch = acceptance.accept(challenge, pin, address)
-    if challenge.purpose == Purpose.PHONE:
+    if challenge.purpose == Challenge.Purpose.PHONE:
         site_phones.dismiss_change(user)
     _complete(request, user, challenge, epoch)
     if trust_browser and may_trust_browser(challenge):
@@ -53,7 +52,9 @@ def recover(request: HttpRequest, challenge: Challenge, code: str) -> str:
     Raises:
         Refused: the code was not accepted, or the login has ended.
     """
-    if challenge.purpose == Purpose.PHONE:  # that PIN shows that the new number is the user's; a code shows nothing
+    if (
+        challenge.purpose == Challenge.Purpose.PHONE
+    ):  # that PIN shows that the new number is the user's; a code shows nothing
         raise Refused(Reason.ENDED)
     user = reload_user_or_end(request, challenge)
     address = client_address(request)

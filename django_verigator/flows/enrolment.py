@@ -13,7 +13,6 @@ from ..exceptions import Reason, Refused
 from ..models import Challenge, PhoneChange, VerigatorUser
 from ..records import links
 from . import completion, pending, phone_changes, sending
-from .login import Purpose
 from .session import session_guard
 
 
@@ -95,6 +94,6 @@ def enrol(request: HttpRequest, user: Any, challenge: Challenge | None, phone_nu
                     return
                 raise
         following = pending.following(challenge, ip=client_address(request))
-    following.purpose = Purpose.PHONE
+    following.purpose = Challenge.Purpose.PHONE
     following.password_given = True
     start_or_forget(request, following, link, change)

@@ -17,8 +17,6 @@ from ..records import links, site_phones
 from . import browsers, checking, completion, lockout, pending, phone_changes, policy, sending
 from .session import session_guard
 
-Purpose = Challenge.Purpose
-
 
 def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> bool:
     """Go on after the right password: log the user in, or make the login wait for its PIN and send that.
@@ -93,7 +91,7 @@ def step_up(request: HttpRequest, user: Any, next_url: str) -> None:
     if running is not None and pending.is_same_login(running, user, ""):
         return
     link = links.ensure(user)
-    pending.store(request, pending.begin(request, user, link, next_url=next_url, purpose=Purpose.STEP_UP))
+    pending.store(request, pending.begin(request, user, link, next_url=next_url, purpose=Challenge.Purpose.STEP_UP))
 
 
 def _clean_session(request: HttpRequest) -> None:
@@ -147,7 +145,7 @@ def send(
         sending.respect_pause(challenge)
     link = links.find(challenge.user)
     change = phone_changes.pending(challenge)
-    if link is None or not (change if challenge.purpose == Purpose.PHONE else link.has_usable_phone):
+    if link is None or not (change if challenge.purpose == Challenge.Purpose.PHONE else link.has_usable_phone):
         raise Refused(Reason.NO_PHONE)
     if change is not None and change.replaces != link.phone_in_force:
         raise Refused(Reason.ENDED)
@@ -165,7 +163,7 @@ def send(
 
 def has_changed_number(challenge: Challenge) -> bool:
     """Whether the user whom a PIN page is shown to waits for it at a number that the site has no more."""
-    if challenge.purpose == Purpose.PHONE:
+    if challenge.purpose == Challenge.Purpose.PHONE:
         return False
     link = getattr(challenge.user, "verigator", None)  # read with the challenge
     return bool(site_phones.changed_number(challenge.user, link))

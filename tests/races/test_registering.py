@@ -64,13 +64,13 @@ def test_R21_R34_logins_and_two_syncs_at_once_make_one_record_a_user(provider):
 
     turned_away = []
 
-    def sync() -> None:
+    def run() -> None:
         try:
             sync.sync_all()
         except AlreadyRunningError as error:
             turned_away.append(error)
 
-    together(*logins, sync, sync)
+    together(*logins, run, run)
 
     assert len(turned_away) == 1
     assert provider.count("users.create") == 4

@@ -15,7 +15,6 @@ from ...models import VerigatorUser
 from .. import links, registration, site_phones
 from ..links import State
 from . import paging
-from .paging import BATCH
 from .report import SyncReport
 from .run import Run
 
@@ -37,7 +36,7 @@ def make_missing_links(run: Run | None = None) -> None:
     users = users_to_look_at().select_related("verigator", *site_phones.phone_relations())
     for done, page in enumerate(paging.pages(users), 1):
         if run is not None:
-            run.beat(done * BATCH)
+            run.beat(done * paging.BATCH)
             if run.stop.is_set():
                 return
         retry_while_locked(partial(_make_links, [user for user in page if not hasattr(user, "verigator")]))
@@ -49,7 +48,7 @@ def make_missing_links(run: Run | None = None) -> None:
 def follow_site(run: Run, report: SyncReport) -> None:
     """Notice the numbers that the site has changed without a signal."""
     for done, page in enumerate(paging.pages(users_with_a_link()), 1):
-        run.beat(done * BATCH)
+        run.beat(done * paging.BATCH)
         if run.stop.is_set():
             return
         report.proposals += retry_while_locked(partial(links.follow_site_phones, page))
@@ -58,16 +57,16 @@ def follow_site(run: Run, report: SyncReport) -> None:
 def _make_links(users: list[Any]) -> None:
     if not users:
         return
-    links = [links.new(user) for user in users]
-    for link in links:
+    made = [links.new(user) for user in users]
+    for link in made:
         if link.state == State.PENDING:
             link.id_in_service = registration.new_id_in_service(link.user)
     try:
         with db.atomic():
-            VerigatorUser.objects.bulk_create(links, ignore_conflicts=True)
+            VerigatorUser.objects.bulk_create(made, ignore_conflicts=True)
     except IntegrityError:  # a user was deleted meanwhile
         for user in users:
             links.ensure(user)
     else:
-        for link in links:
+        for link in made:
             links.log_unusable_number(link)

@@ -19,7 +19,6 @@ from ..links import State
 from ..provider import record_backend
 from ..registration import RegistrationResult
 from . import comparing, paging
-from .paging import BATCH
 from .report import SHOWN_FAILURES, SyncReport
 from .run import Run
 from .stages import Deleting, Missing, Registering
@@ -89,7 +88,7 @@ class Phases:
             )
             return
         pks = paging.pks(found)
-        while (batch := list(islice(pks, BATCH))) and not self._run.stop.is_set():
+        while (batch := list(islice(pks, paging.BATCH))) and not self._run.stop.is_set():
             enqueue(batch)
             self._report.handed_over += len(batch)
             self._run.beat(self._report.handed_over)
