@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from django.db import connection
 
 from django_verigator import rate_limits
@@ -25,7 +26,8 @@ def caps(number: int) -> list[rate_limits.RateLimit]:
     return random.Random(number).sample([own, *shared], 7)
 
 
-def test_R28_shared_counters_are_exact_and_nobody_deadlocks(provider):
+@pytest.mark.threat("R28")
+def test_shared_counters_are_exact_and_nobody_deadlocks(provider):
     before = _deadlocks()
 
     def use(number: int) -> None:
