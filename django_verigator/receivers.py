@@ -12,8 +12,8 @@ from django.db.models.signals import post_save, pre_delete, pre_save
 from . import db, events
 from .flows import lockout, login
 from .flows.session import drop_old_proof
-from .models import PhoneChange, VerigatorUser
-from .records import deletion, dispatching, links
+from .models import PhoneChange, RemoteDeletion, VerigatorUser
+from .records import dispatching
 
 # A login writes one of these; it never changes where a phone comes from.
 _NOTHING_TO_DO = frozenset({"last_login", "password"})
@@ -60,13 +60,13 @@ def link_deleted(sender: type, instance: VerigatorUser, *, using: str, **kwargs:
         return
     # In the transaction that deletes the rows: rolled back together, and the provider is not asked now. Sent before
     # anything is gone, so that a phone on its way is seen as well.
-    links.lock(instance.user_id)
+    VerigatorUser.objects.filter(user_id=instance.user_id).lock()
     # A registration may have been under way since ``instance`` was read.
     rows = VerigatorUser.objects.filter(pk=instance.pk)
     for verigator_id, id_in_service in rows.values_list("verigator_id", "id_in_service"):
-        deletion.schedule(verigator_id, id_in_service)
+        RemoteDeletion.objects.schedule(verigator_id, id_in_service)
     for change in PhoneChange.objects.filter(user_id=instance.user_id):
-        deletion.schedule(change.verigator_id, change.id_in_service)
+        RemoteDeletion.objects.schedule(change.verigator_id, change.id_in_service)
 
 
 def logged_in(sender: type, request: Any, user: Any, **kwargs: Any) -> None:

@@ -268,6 +268,6 @@ def test_login_that_the_database_never_takes__is_tried_twice_and_not_for_ever(al
         calls.append(args)
         raise Refused(Reason.PAUSE)
 
-    monkeypatch.setattr("django_verigator.flows.sending.start", refuse)
+    monkeypatch.setattr("django_verigator.flows.sending.reserve", refuse)
     assert give_password(browser, **FORM)["Location"] == PIN_PAGE
     assert len(calls) == 2

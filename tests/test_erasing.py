@@ -21,7 +21,7 @@ from django_verigator.models import (
     TrustedBrowser,
     VerigatorUser,
 )
-from django_verigator.records import deletion, erasure
+from django_verigator.records import erasure
 from tests.site.models import User
 
 from .conftest import PASSWORD, PHONE, give_password, sent_pin
@@ -89,8 +89,8 @@ def test_erase__with_the_provider_down_is_done_here_and_made_up_for_by_sync(alic
 
 def test_erase__sees_to_records_of_earlier_numbers_that_still_wait(alice, erased_name, capsys):
     link = VerigatorUser.objects.get(user=alice)
-    deletion.schedule(link.verigator_id, None)
-    deletion.schedule("a-stranger's", "")
+    RemoteDeletion.objects.schedule(link.verigator_id, None)
+    RemoteDeletion.objects.schedule("a-stranger's", "")
     call_command("verigator_erase", erased_name)
     assert [row.verigator_id for row in RemoteDeletion.objects.all()] == ["a-stranger's"]
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import RequestTimeoutError
 from django_verigator.models import Challenge, PhoneChange, RecoveryCode, RemoteDeletion, VerigatorUser
-from django_verigator.records import deletion, exporting, import_cases, importing, sync
+from django_verigator.records import exporting, import_cases, importing, sync
 from django_verigator.records.import_rows import Row, Verdict
 from tests.site.models import User
 
@@ -496,7 +496,7 @@ def _down(*args, **kwargs):
 
 def test_record_in_force__is_never_deleted_by_a_note_about_it(alice):
     user_id = alice.verigator.verigator_id
-    deletion.schedule(user_id, None)
+    RemoteDeletion.objects.schedule(user_id, None)
     call_command("verigator_sync", verbosity=0)
     assert user_id in locmem._memories["default"].phones
     assert not RemoteDeletion.objects.exists()

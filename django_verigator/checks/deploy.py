@@ -12,7 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 
 from .. import check_ids, conf
-from ..records import links, site_phones
+from ..models import VerigatorUser
+from ..records import site_phones
 from .settings import USERS_TRIED, check_phone
 
 
@@ -88,7 +89,7 @@ def _check_phone_of_users() -> list[checks.CheckMessage]:
 
 
 def _check_numbers() -> list[checks.CheckMessage]:
-    unusable = links.without_usable_number().count()
+    unusable = VerigatorUser.objects.without_usable_number().count()
     if not unusable:
         return []
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError
@@ -17,48 +17,47 @@ from ..digests import digest, digests
 from ..exceptions import Reason, Refused
 from ..models import Challenge, VerigatorUser
 from . import checking, limits, lockout, notices, phone_changes, recovery
-from .checking import UNPROVED, Outcome
 from .notices import send_notice
 
+Outcome = Challenge.Outcome
 PIN_REUSE_SECONDS = 600
 """For so long an accepted PIN is not accepted again, whatever the provider says."""
-
 _PINS_KEPT = 8
-"""Of so many that were accepted last; their digests share one column, in pieces of as many digits."""
+"""How many accepted PINs are remembered; their digests share one column, in pieces of as many digits."""
 
 
 def accept(challenge: Challenge, pin: str, address: str | None) -> str:
     """Consume a challenge whose PIN is right, once, and return the epoch that the new proof carries.
 
     Raises:
-        Refused: somebody was faster, the same PIN was accepted before, or the user's trust has ended since.
+        Refused: another request was faster, the same PIN was accepted before, or the user's trust has ended since.
     """
-    caps = limits.try_limits(challenge.user_id, address)
+    consumed = limits.try_limits(challenge.user_id, address)
 
-    def work() -> str:
+    def settle() -> str:
         now = timezone.now()
         # A second click may have closed it: once the right PIN was given, the provider knows of no code any more.
-        consumed = Challenge.objects.filter(UNPROVED, pk=challenge.pk, superseded_at=None, expires_at__gt=now).update(
-            consumed_at=now, outcome=Outcome.VERIFIED, next_url=""
-        )
-        if not consumed:
+        rows = Challenge.objects.filter(superseded_at=None, expires_at__gt=now)
+        if not challenge.consume(rows, {}):
             raise Refused(checking.why_not(challenge))
         epoch = _prove(challenge, digest("pin", f"{challenge.user_id}.{pin}"), now)
-        rate_limits.refund(caps)
+        rate_limits.refund(consumed)
         return epoch
 
     try:
-        return atomic_with_retry(work)
+        return atomic_with_retry(settle)
     except IntegrityError:  # the provider gave this UserID to another user as well
-        checking.close(challenge, Outcome.CANCELLED)
-        raise checking.failed(challenge, Refused(Reason.ENDED)) from None
-    except Refused as refused:
+        challenge.close(Outcome.CANCELLED)
+        refused = Refused(Reason.ENDED)
+    except Refused as error:
+        refused = error
         if refused.reason in (Reason.USED, Reason.ENDED):
-            checking.close(challenge, Outcome.EXPIRED)
-        raise checking.failed(challenge, refused) from None
+            challenge.close(Outcome.EXPIRED)
+    checking.record_refusal(challenge, refused)
+    raise refused
 
 
-def _prove(challenge: Challenge, pin_digest: str, now: Any) -> str:
+def _prove(challenge: Challenge, pin_digest: str, now: datetime) -> str:
     long_ago = now - timedelta(seconds=PIN_REUSE_SECONDS)
     piece = pin_digest[:_PINS_KEPT]
     fresh = ~Q(last_pin__contains=piece) | Q(last_pin_at=None) | Q(last_pin_at__lt=long_ago)
@@ -87,7 +86,7 @@ def _prove(challenge: Challenge, pin_digest: str, now: Any) -> str:
 
 
 def _number_proved(challenge: Challenge) -> str:
-    """Return the number in force if it is the one the code went to; the provider kept no record that would tell."""
+    """Return the number in force if the code went to it; such a provider keeps no record that would tell."""
     number = VerigatorUser.objects.filter(user_id=challenge.user_id).values_list("phone_number", flat=True).first()
     if challenge.phone_digest not in digests("phone", number or ""):
         raise Refused(Reason.ENDED)
@@ -97,50 +96,53 @@ def _number_proved(challenge: Challenge) -> str:
 def recover(challenge: Challenge, code: str, address: str | None, *, form: str = "") -> str:
     """Accept a recovery code in place of a PIN, once, and return the epoch that the new proof carries.
 
-    A code is tried under the user's budget, as a PIN is; the provider is not asked.
+    The user's rate limits count a code as they count a PIN; the provider is not asked.
 
     Args:
         code: as ``recovery.normalise`` returns it; "" is never right.
         address: where the code came from.
-        form: as of ``check``.
+        form: as of ``checking.check``.
 
     Raises:
-        Refused: it is none of the user's unused codes, or the user is locked.
+        Refused: it is none of the user's unused codes, or the user is locked out.
     """
-    caps = limits.try_limits(challenge.user_id, address)
-
-    def reserve() -> bool:
-        if form and not checking.unless_repeated(Challenge.objects.filter(pk=challenge.pk), form).update(
-            last_form=form
-        ):
-            raise Refused(Reason.REPEATED)
-        is_last = lockout.count_failure(challenge)
-        rate_limits.consume(caps)
-        return is_last
-
-    def settle() -> None:
-        now = timezone.now()
-        mine = Challenge.objects.filter(UNPROVED, pk=challenge.pk)
-        link = VerigatorUser.objects.filter(user_id=challenge.user_id, epoch=challenge.epoch)
-        # The code last: once it is used, everything else is certain.
-        if not (
-            mine.update(consumed_at=now, outcome=Outcome.VERIFIED, method=METHOD_RECOVERY, next_url="")
-            and link.update(consecutive_failures=0, locked_until=None)
-            and recovery.consume(challenge.user_id, code)
-        ):
-            raise Refused(Reason.WRONG_CODE)
-        rate_limits.refund(caps)
-
+    consumed = limits.try_limits(challenge.user_id, address)
+    is_last = _reserve_code(challenge, consumed, form)
     try:
-        is_last = rate_limits.reserve(reserve)
+        atomic_with_retry(lambda: _use_code(challenge, code, consumed))
     except Refused as refused:
-        raise checking.not_tried(challenge, refused) from None
-    try:
-        atomic_with_retry(settle)
-    except Refused as refused:
-        barred = lockout.announce(challenge, is_last)
-        failed = checking.failed(challenge, refused)
-        raise barred or failed from None
+        locked = lockout.announce(challenge, is_last)
+        checking.record_refusal(challenge, refused)
+        raise locked or refused from None
     challenge.method = METHOD_RECOVERY
     send_notice(challenge.user, notices.Notice.RECOVERY_CODE_USED, left=recovery.count_unused(challenge.user))
     return challenge.epoch
+
+
+def _reserve_code(challenge: Challenge, consumed: list[rate_limits.RateLimit], form: str) -> bool:
+    """Take a try; return whether it is the last one before the user is locked out for good."""
+
+    def take() -> bool:
+        if form and not challenge.note_form(form):
+            raise Refused(Reason.REPEATED)
+        is_last = lockout.count_failure(challenge)
+        rate_limits.consume(consumed)
+        return is_last
+
+    try:
+        return rate_limits.reserve(take)
+    except Refused as refused:
+        checking.record_not_tried(challenge, refused)
+        raise
+
+
+def _use_code(challenge: Challenge, code: str, consumed: list[rate_limits.RateLimit]) -> None:
+    link = VerigatorUser.objects.filter(user_id=challenge.user_id, epoch=challenge.epoch)
+    # The code last: once it is used, everything else is certain.
+    if not (
+        challenge.consume(Challenge.objects.all(), {"method": METHOD_RECOVERY})
+        and link.update(consecutive_failures=0, locked_until=None)
+        and recovery.consume(challenge.user_id, code)
+    ):
+        raise Refused(Reason.WRONG_CODE)
+    rate_limits.refund(consumed)

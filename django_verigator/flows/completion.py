@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings as django_settings
 from django.contrib import auth
@@ -76,19 +76,19 @@ def reload_user_or_end(request: HttpRequest, challenge: Challenge) -> Any:
         or user.pk != challenge.user_id
         or not is_auth_hash_of(user, challenge.auth_hash)
     ):
-        raise _ended(challenge)
+        _end(challenge)
     return user
 
 
 def require_current(request: HttpRequest, challenge: Challenge) -> None:
     # Whoever has the pending login of an old password, or of a user who was deactivated, is to send and try nothing.
     if not (challenge.user.is_active and pending.is_same_login(challenge, challenge.user, challenge.auth_backend)):
-        raise _ended(challenge)
+        _end(challenge)
 
 
-def _ended(challenge: Challenge) -> Refused:
-    checking.close(challenge, Challenge.Outcome.CANCELLED)
-    return Refused(Reason.ENDED)
+def _end(challenge: Challenge) -> NoReturn:
+    challenge.close(Challenge.Outcome.CANCELLED)
+    raise Refused(Reason.ENDED)
 
 
 def _reload(request: HttpRequest, challenge: Challenge) -> Any:

@@ -13,6 +13,7 @@ from ..exceptions import Reason, Refused
 from ..models import Challenge, PhoneChange, VerigatorUser
 from ..records import links
 from . import completion, pending, phone_changes, sending
+from .delivery import deliver
 from .session import session_guard
 
 
@@ -24,15 +25,15 @@ def has_password(user: Any) -> bool:
 def start_or_forget(request: HttpRequest, challenge: Challenge, link: VerigatorUser, change: PhoneChange) -> None:
     method = METHOD_SMS if conf.current().ALLOW_SMS else METHOD_TOTP
     try:
-        sending.start(challenge, link, method, change=change)
+        delivery = sending.reserve(challenge, link, method, change=change)
     except Refused as refused:
-        if challenge._state.adding:
-            jar = session_guard(request).cookies
-            if refused.reason == Reason.PAUSE and (challenge.step > 1 or pending.find(jar.nonce or "")):
-                return  # the same form, posted twice: its code is on its way
-            if challenge.step == 1:  # there is nothing that the cookie could name
-                jar.nonce = None
+        jar = session_guard(request).cookies
+        if refused.reason == Reason.PAUSE and (challenge.step > 1 or pending.find(jar.nonce or "")):
+            return  # the same form, posted twice: its code is on its way
+        if challenge.step == 1:  # there is nothing that the cookie could name
+            jar.nonce = None
         raise
+    deliver(delivery)
 
 
 def has_phone(user: Any) -> bool:

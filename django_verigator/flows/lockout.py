@@ -11,7 +11,6 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from .. import conf, events, signals
-from ..db import retry_on_deadlock
 from ..digests import auth_hash_of, is_auth_hash_of
 from ..exceptions import Reason, Refused
 from ..models import Challenge, Counter, VerigatorUser
@@ -28,8 +27,25 @@ def locked_until(user_pk: object) -> datetime | None:
     return max((row.expires_at for row in rows if row.count >= limit[row.pk]), default=None)
 
 
+def require_none(challenge: Challenge) -> None:
+    """Refuse whatever is typed while the challenge's user is locked out.
+
+    Raises:
+        Refused: LOCKED or STOPPED.
+    """
+    refused = active(link_of(challenge))
+    if refused is not None:
+        raise refused
+
+
+def link_of(challenge: Challenge) -> VerigatorUser | None:
+    """Return the link that ``pending.find`` has read with the challenge."""
+    link: VerigatorUser | None = getattr(challenge.user, "verigator", None)
+    return link
+
+
 def active(link: VerigatorUser | None) -> Refused | None:
-    """Return why this user can prove nothing now, whatever is typed: stopped, or locked until; None if all is well."""
+    """Return the lockout of a user, who can prove nothing while it lasts; None if there is none."""
     if link is None:
         return None
     if link.consecutive_failures >= conf.consecutive_failures():
@@ -46,9 +62,7 @@ def end_after_new_password(user: Any, link: VerigatorUser | None) -> None:
     if link is None or link.consecutive_failures < conf.consecutive_failures():
         return
     if not is_auth_hash_of(user, link.failures_auth_hash):
-        VerigatorUser.objects.filter(pk=link.pk, failures_auth_hash=link.failures_auth_hash).update(
-            consecutive_failures=0
-        )
+        link.transition({"consecutive_failures": 0}, failures_auth_hash=link.failures_auth_hash)
         link.consecutive_failures = 0
 
 
@@ -64,7 +78,7 @@ def keep_over_rehash(user: Any) -> None:
         return
     chosen = getattr(user, "_password", None)
     if chosen is None or check_password(chosen, stored.password):
-        VerigatorUser.objects.filter(pk=link.pk).update(failures_auth_hash=auth_hash_of(user))
+        link.transition({"failures_auth_hash": auth_hash_of(user)})
 
 
 def count_failure(challenge: Challenge) -> bool:
@@ -83,7 +97,7 @@ def count_failure(challenge: Challenge) -> bool:
 def undo_failure(challenge: Challenge) -> None:
     """Take back a failure that nobody has seen: the verdict is not known."""
     failed = VerigatorUser.objects.filter(user_id=challenge.user_id, consecutive_failures__gt=0)
-    retry_on_deadlock(lambda: failed.update(consecutive_failures=F("consecutive_failures") - 1))
+    failed.update(consecutive_failures=F("consecutive_failures") - 1)
 
 
 def announce(challenge: Challenge, is_last: bool) -> Refused | None:
@@ -104,4 +118,4 @@ def announce(challenge: Challenge, is_last: bool) -> Refused | None:
 def _lock(user_pk: Any, until: Any) -> bool:
     # Of parallel failures one is told about.
     earlier = VerigatorUser.objects.filter(Q(locked_until=None) | Q(locked_until__lt=until), user_id=user_pk)
-    return bool(retry_on_deadlock(lambda: earlier.update(locked_until=until)))
+    return bool(earlier.update(locked_until=until))

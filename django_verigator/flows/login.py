@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import auth
@@ -10,11 +11,11 @@ from django.middleware.csrf import rotate_token
 
 from ..addresses import client_address
 from ..constants import METHOD_BROWSER, METHOD_SMS, METHOD_TOTP
-from ..db import retry_on_deadlock
 from ..exceptions import Reason, Refused
 from ..models import Challenge, VerigatorUser
 from ..records import links, site_phones
-from . import browsers, checking, completion, lockout, pending, phone_changes, policy, sending
+from . import browsers, completion, lockout, pending, phone_changes, policy, sending
+from .delivery import deliver
 from .session import session_guard
 
 
@@ -43,14 +44,9 @@ def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> 
         return True
     _clean_session(request)
     running = pending.current(request)
-    if (
-        running is not None
-        and pending.is_same_login(running, user, auth_backend)
-        and checking.why_closed(running) is None
-    ):
+    if running is not None and pending.is_same_login(running, user, auth_backend) and running.closed_reason() is None:
         # A second right password goes on with the code that is on its way.
-        waiting = Challenge.objects.filter(pk=running.pk)
-        retry_on_deadlock(lambda: waiting.update(next_url=next_url, password_given=True))
+        running.record({"next_url": next_url, "password_given": True})
         return False
     _wait(request, user, link, sends=True, auth_backend=auth_backend, next_url=next_url, password_given=True)
     return False
@@ -78,7 +74,7 @@ def intercept(request: HttpRequest, user: Any, auth_backend: str, next_url: str,
     """
     running = pending.current(request)
     goes_on = running is not None and pending.is_same_login(running, user, auth_backend)
-    if running is not None and goes_on and not (sends and checking.why_closed(running)):
+    if running is not None and goes_on and not (sends and running.closed_reason()):
         return True
     link = links.ensure(user)
     _wait(request, user, link, sends=sends, auth_backend=auth_backend, next_url=next_url)
@@ -112,17 +108,20 @@ def cancel(request: HttpRequest) -> None:
 def _send_first(request: HttpRequest, challenge: Challenge, link: VerigatorUser, *, again: bool = False) -> None:
     """Start the first code of a login; the login waits in any case, and the PIN page says what happened."""
     try:
-        sending.start(challenge, link, sending.default_method())
+        delivery = sending.reserve(challenge, link, sending.default_method())
     except Refused as refused:
         if refused.reason == Reason.PAUSE and not again:  # the same form, posted twice
             if not pending.still_waits(request, challenge):
                 _send_first(request, challenge, link, again=True)
-        elif challenge._state.adding:  # a limit refused it before anything was written
-            if refused.reason not in (Reason.LOCKED, Reason.STOPPED):  # the page says so for as long as it is so
-                challenge.outcome = Challenge.Outcome.REFUSED
-                challenge.refusal = refused.reason.value
-                challenge.resend_at = refused.until
-            pending.store(request, challenge)
+            return
+        if refused.reason not in (Reason.LOCKED, Reason.STOPPED):  # the page shows a lockout as long as it lasts
+            challenge.outcome = Challenge.Outcome.REFUSED
+            challenge.refusal = refused.reason.value
+            challenge.resend_at = refused.until
+        pending.store(request, challenge)
+        return
+    with suppress(Refused):  # the stored challenge says why
+        deliver(delivery)
 
 
 def send(
@@ -150,7 +149,7 @@ def send(
     if change is not None and change.replaces != link.phone_in_force:
         raise Refused(Reason.ENDED)
     following = pending.following(challenge, ip=client_address(request))
-    sending.start(
+    sending.send(
         following,
         link,
         method or challenge.requested_method or sending.default_method(),
@@ -162,13 +161,12 @@ def send(
 
 
 def has_changed_number(challenge: Challenge) -> bool:
-    """Whether the user whom a PIN page is shown to waits for it at a number that the site has no more."""
+    """Whether the site has replaced the number to which this user's PIN goes."""
     if challenge.purpose == Challenge.Purpose.PHONE:
         return False
-    link = getattr(challenge.user, "verigator", None)  # read with the challenge
-    return bool(site_phones.changed_number(challenge.user, link))
+    return bool(site_phones.changed_number(challenge.user, lockout.link_of(challenge)))
 
 
 def active_lockout(challenge: Challenge) -> Refused | None:
-    """Return why the user whom a PIN page is shown to can prove nothing now; None if all is well."""
-    return lockout.active(getattr(challenge.user, "verigator", None))  # read with the challenge
+    """Return the lockout of the user to whom a PIN page is shown; None if there is none."""
+    return lockout.active(lockout.link_of(challenge))

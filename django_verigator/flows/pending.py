@@ -20,7 +20,7 @@ from ..addresses import client_address
 from ..db import retry_on_deadlock
 from ..digests import auth_hash_of, digest, digests, is_auth_hash_of
 from ..models import Challenge, VerigatorUser
-from . import checking, cookies, lockout
+from . import cookies, lockout
 from .session import session_guard
 
 
@@ -45,9 +45,7 @@ def _is_over(challenge: Challenge) -> bool:
     age = timezone.now() - challenge.started_at
     if age > timedelta(seconds=conf.current().LIMITS.PENDING_SECONDS):
         return True
-    # A code that ran out or was throttled leaves the login waiting for another one.
-    retry = (Challenge.Outcome.EXPIRED, Challenge.Outcome.THROTTLED)
-    return challenge.consumed_at is not None and challenge.outcome not in retry
+    return challenge.consumed_at is not None and challenge.outcome not in Challenge.CODE_ENDED
 
 
 def new_nonce() -> str:
@@ -109,15 +107,15 @@ def begin(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields:
 
 
 def store(request: HttpRequest, challenge: Challenge) -> None:
-    @db.atomic()
-    def work() -> None:
-        challenge.save(force_insert=True)
+    def insert() -> None:
+        with db.atomic():
+            challenge.save(force_insert=True)
 
     try:
-        retry_on_deadlock(work)
+        retry_on_deadlock(insert)
     except IntegrityError:
         if not still_waits(request, challenge):
-            retry_on_deadlock(work)
+            retry_on_deadlock(insert)
 
 
 def still_waits(request: HttpRequest, challenge: Challenge) -> bool:
@@ -142,7 +140,7 @@ def abandon(request: HttpRequest) -> None:
     drop(request)
     running = current(request)
     if running is not None:
-        checking.close(running, Challenge.Outcome.CANCELLED)
+        running.close(Challenge.Outcome.CANCELLED)
 
 
 def drop(request: HttpRequest) -> None:

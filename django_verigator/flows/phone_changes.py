@@ -23,8 +23,9 @@ from ..exceptions import (
     ResourceAlreadyExistsError,
     VerigatorError,
 )
-from ..models import Challenge, PhoneChange, VerigatorUser, new_epoch
-from ..records import deletion, links, registration
+from ..models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser, new_epoch
+from ..models.link import NO_REGISTRATION
+from ..records import registration
 from . import notices, recovery
 from .notices import send_notice
 
@@ -44,7 +45,7 @@ def start(link: VerigatorUser, phone_number: str, caps: Sequence[rate_limits.Rat
     """
 
     def work() -> PhoneChange:
-        links.lock(link.user_id)
+        VerigatorUser.objects.filter(user_id=link.user_id).lock()
         now = timezone.now()
         # Locked, so that no code is sent to it while it goes.
         change = PhoneChange.objects.select_for_update().filter(user_id=link.user_id).first()
@@ -53,8 +54,7 @@ def start(link: VerigatorUser, phone_number: str, caps: Sequence[rate_limits.Rat
         if caps:
             rate_limits.consume(caps)
         if change is not None:
-            deletion.schedule(change.verigator_id, change.id_in_service)
-            change.delete()
+            change.discard()
         return PhoneChange.objects.create(
             user_id=link.user_id,
             phone_number=phone_number,
@@ -105,14 +105,13 @@ def register(
         if isinstance(error, (CircuitOpenError, ProviderBusyError)):
             raise
         raise registration.NotRegistered(sent=False, retry_after=error.retry_after) from None
-    change.verigator_id = user_id
-    mine = PhoneChange.objects.filter(pk=change.pk, id_in_service=change.id_in_service)
+    values, name = {"verigator_id": user_id}, change.id_in_service
     try:
-        written = atomic_with_retry(lambda: mine.update(verigator_id=user_id))
+        is_stored = atomic_with_retry(lambda: change.transition(values, id_in_service=name))
     except IntegrityError:  # the provider gave a UserID twice
         raise Refused(Reason.UNAVAILABLE) from None
-    if not written:
-        deletion.schedule(user_id, change.id_in_service)
+    if not is_stored:
+        RemoteDeletion.objects.schedule(user_id, change.id_in_service)
         raise Refused(Reason.ENDED)
 
 
@@ -124,14 +123,14 @@ def _create(change: PhoneChange, backend: BaseBackend, cause: Cause | None, time
 def _renew_id(change: PhoneChange) -> None:
     fresh = registration.new_id_in_service(change.user)
 
-    def work() -> None:
-        mine = PhoneChange.objects.filter(pk=change.pk, id_in_service=change.id_in_service, verigator_id=None)
-        if not mine.update(id_in_service=fresh):
-            raise Refused(Reason.BUSY)  # another browser of this user has it in hand
-        deletion.schedule(None, change.id_in_service)
+    used = change.id_in_service
 
-    atomic_with_retry(work)
-    change.id_in_service = fresh
+    def replace() -> None:
+        if not change.transition({"id_in_service": fresh}, id_in_service=used, verigator_id=None):
+            raise Refused(Reason.BUSY)  # another browser of this user has it in hand
+        RemoteDeletion.objects.schedule(None, used)
+
+    atomic_with_retry(replace)
 
 
 def swap(challenge: Challenge, now: datetime) -> dict[str, Any]:
@@ -152,18 +151,16 @@ def swap(challenge: Challenge, now: datetime) -> dict[str, Any]:
         raise Refused(Reason.ENDED)
     notice = notices.Notice.PHONE_CHANGED if change.replaces else notices.Notice.PHONE_ADDED
     send_notice(challenge.user, notice, phone=change.phone_number[-2:], left=recovery.count_unused(challenge.user))
-    deletion.schedule(link.verigator_id, link.id_in_service)
+    RemoteDeletion.objects.schedule(link.verigator_id, link.id_in_service)
     # First out of the way, since both tables keep these ids unique on their own.
     change.delete()
     return {
+        **NO_REGISTRATION,
         "phone_number": change.phone_number,
         "id_in_service": change.id_in_service,
         "verigator_id": change.verigator_id,
         "state": VerigatorUser.State.REGISTERED if change.verigator_id else VerigatorUser.State.PENDING,
         "registered_at": now,
         "confirmed_at": now,
-        "last_error": "",
-        "attempts": 0,
-        "next_attempt_at": None,
         "epoch": new_epoch(),
     }

@@ -70,7 +70,9 @@ def _is_required(user: Any, link: VerigatorUser | None) -> bool:
         # Only for whom the site supplies nothing there is no phone. Where it supplies what nobody can read, what the
         # provider refused, or an error, the door stays shut: the user types a number.
         return link is not None and (
-            link.has_usable_phone or link.state == VerigatorUser.State.FAILED or link.last_error == links.PHONE_UNKNOWN
+            link.has_usable_phone
+            or link.state == VerigatorUser.State.FAILED
+            or link.last_error == VerigatorUser.PHONE_UNKNOWN
         )
     if required == "staff":
         # Where the user model does not know who is staff, everybody may be.

@@ -15,8 +15,7 @@ from ..client.masked import SecretText
 from ..db import retry_on_deadlock
 from ..digests import digest, digests
 from ..hidden import HiddenText
-from ..models import RecoveryCode
-from ..records import links
+from ..models import RecoveryCode, VerigatorUser
 
 NUMBER = 10
 
@@ -53,7 +52,7 @@ def renew(user: Any) -> list[str]:
     @db.atomic()
     def work() -> list[str]:
         made = [_new(user) for _ in range(NUMBER)]
-        links.lock(user.pk)
+        VerigatorUser.objects.filter(user_id=user.pk).lock()
         RecoveryCode.objects.filter(user_id=user.pk).delete()
         RecoveryCode.objects.bulk_create([row for row, _ in made])
         return [code for _, code in made]

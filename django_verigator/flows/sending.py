@@ -1,30 +1,32 @@
-"""TODO"""
+"""Sending a code: reserve, call, settle.
+
+``reserve`` takes a send from the counters in one short transaction that commits; only then does ``deliver`` ask the
+providers, in the order of BACKENDS, until one has sent, and writes the outcome. A crash in between costs a send, never
+gives one. No transaction is open during a call. However many providers are asked, one send is counted and one deadline
+holds.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import time
-from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError
-from django.db.models import Q
 from django.utils import timezone
 
-from .. import conf, db, events, phone, rate_limits, signals
-from ..backends import BaseBackend, Started
+from .. import conf, phone, rate_limits
+from ..backends import BaseBackend
 from ..constants import METHOD_SMS, METHOD_TOTP
-from ..db import atomic_with_retry, retry_on_deadlock
 from ..digests import digest
-from ..exceptions import Reason, Refused, VerigatorError
+from ..exceptions import Reason, Refused
 from ..models import Challenge, PhoneChange, VerigatorUser
+from ..rate_limits import RateLimit
 from ..records import site_phones
 from . import limits, lockout, notices, providers
-from .checking import UNPROVED
+from .delivery import Delivery, deliver, pause_ends, record_refusal
 from .notices import send_notice
-from .providers import NOT_ASKED, UNDONE
+
+Outcome = Challenge.Outcome
 
 
 def default_method() -> str:
@@ -32,120 +34,19 @@ def default_method() -> str:
 
 
 def respect_pause(challenge: Challenge) -> None:
+    """Refuse another code for a while.
+
+    Raises:
+        Refused: PAUSE after a code that was sent, or is being sent; UNAVAILABLE where the provider asked for a pause.
+    """
     until = challenge.resend_at
     if until is not None and until > timezone.now():
-        # Either a code went out (or is just going), or the provider has asked to be left alone for so long.
-        unavailable = challenge.outcome == Challenge.Outcome.UNAVAILABLE
+        unavailable = challenge.outcome == Outcome.UNAVAILABLE
         raise Refused(Reason.UNAVAILABLE if unavailable else Reason.PAUSE, until=until)
 
 
-Outcome = Challenge.Outcome
-
-LONGEST_PAUSE_SECONDS = 600
-
-
-def start(
-    challenge: Challenge,
-    link: VerigatorUser,
-    method: str,
-    *,
-    change: PhoneChange | None = None,
-    previous: Challenge | None = None,
-    after: str = "",
-) -> None:
-    """Save ``challenge`` as the user's newest and have its code sent.
-
-    Args:
-        challenge: not saved yet; the step after the one in force, so that of parallel calls one is sent.
-        link: the user's link; its record at the provider is made or repaired on the way.
-        method: "sms" or "totp"; how it really went is in ``challenge.method`` afterwards.
-        change: send to this new phone instead of the one in force.
-        previous: the step before; if nothing is sent now, its code stays good.
-        after: alias of a backend; begin with the one behind it ("send it another way"), not with the first.
-
-    Raises:
-        Refused: nothing was sent, or nothing that may be used. What could be saved is saved: after a refusal by a
-            limit ``challenge`` is not stored, after a failure of the provider it is.
-    """
-    barred = lockout.active(link)
-    if barred is not None:  # its PIN could not be used
-        raise barred
-    number = change.phone_number if change else link.phone_number
-    try:
-        if method == METHOD_SMS and not conf.current().ALLOW_SMS:
-            raise Refused(Reason.SMS_FORBIDDEN)
-        candidates = providers.candidates(after)
-        site_phones.require_allowed(number)
-        if challenge.sends >= conf.current().LIMITS.SENDS_PER_LOGIN:
-            raise Refused(Reason.SEND_LIMIT, scope="sends/login")
-    except Refused as refused:
-        raise _recorded(challenge.user, refused) from None
-    confirmed = change is None and link.confirmed_at is not None
-    shared = not confirmed and _is_confirmed_by_another_user(number, challenge.user_id)
-    caps = limits.send_limits(challenge.user_id, number, challenge.ip, confirmed=confirmed, is_somebody_else_s=shared)
-    calls = limits.start_limits(challenge.user_id, challenge.ip, again=previous is not None and challenge.sends > 0)
-    challenge.outcome = Outcome.SENDING
-    # Until the provider has answered; a second click meanwhile sends nothing.
-    challenge.resend_at = _pause_ends(challenge)
-    challenge.backend = candidates[0].alias
-    challenge.requested_method = method
-    challenge.phone_digest = digest("phone", number)
-    challenge.masked_phone = phone.mask(number)
-    challenge.phone_change = change
-    if method == METHOD_TOTP and change is None and challenge.sends == 0 and _goes_on(challenge, link, candidates[0]):
-        _reserve_send(challenge, [], previous)
-        events.record("code_still_good", challenge.user, method=challenge.method, challenge=challenge)
-        return
-    _reserve_send(challenge, [*caps, *calls], previous)
-    deadline = time.monotonic() + candidates[0].total_timeout
-    errors: list[VerigatorError] = []
-    for backend in candidates:
-        if errors:
-            # Before it is asked: whatever happens then, the row names the provider that may have sent.
-            challenge.verigator_id = ""
-            _write(challenge, backend=backend.alias)
-        try:
-            started = providers.start(backend, challenge, link, change, method, deadline)
-        except Refused as refused:
-            _settle_unsent(challenge, caps, previous)
-            raise refused
-        except VerigatorError as error:
-            _record_failure(challenge, error)
-            errors.append(error)
-            if not providers.another_may_send(error):
-                break
-        else:
-            _settle_started(challenge, caps, started)
-            return
-    if all(isinstance(error, NOT_ASKED) for error in errors):
-        caps += calls
-    _settle_errors(challenge, caps, errors, previous)
-
-
-def _goes_on(challenge: Challenge, link: VerigatorUser, backend: BaseBackend) -> bool:
-    """Whether the app's code that an earlier start has asked for is still good; then ``challenge`` waits for it too.
-
-    Whoever knows the password would otherwise use up the starts of a user, who could not log in then.
-    """
-    live = Challenge.objects.filter(user_id=challenge.user_id, sent_at__isnull=False, expires_at__gt=timezone.now())
-    rows = list(live.order_by("-sent_at"))
-    # Those of one start: what the provider has said to one of them holds for all.
-    same = [row for row in rows if row.sent_at == rows[0].sent_at]
-    wanted = (METHOD_TOTP, backend.alias, link.verigator_id, challenge.phone_digest)
-    for row in same:
-        if row.outcome not in (Outcome.SENT, Outcome.CANCELLED):
-            return False
-        if (row.method, row.backend, row.verigator_id, row.phone_digest) != wanted:
-            return False
-    for row in same[:1]:
-        challenge.outcome = Outcome.SENT
-        for name in ("method", "verigator_id", "reference", "sent_at", "expires_at"):
-            setattr(challenge, name, getattr(row, name))
-    return bool(same)
-
-
 def require_allowed_number(user: Any, number: str) -> None:
-    """Refuse a number that the site sends nothing to, before it is taken as the user's.
+    """Refuse a number that the site sends nothing to, before it is stored as the user's.
 
     Raises:
         Refused: NUMBER_REFUSED.
@@ -153,176 +54,144 @@ def require_allowed_number(user: Any, number: str) -> None:
     try:
         site_phones.require_allowed(number)
     except Refused as refused:
-        raise _recorded(user, refused) from None
+        record_refusal(user, refused)
+        raise
 
 
-def _recorded(user: Any, refused: Refused) -> Refused:
-    events.record(
-        "send_refused",
-        user,
-        signal=signals.limit_reached,
-        level=logging.WARNING,
-        scope=refused.scope or refused.reason.value,
-        until=refused.until,
-    )
-    return refused
+def send(challenge: Challenge, link: VerigatorUser, method: str, **options: Any) -> None:
+    """Reserve a code and have it sent; see ``reserve`` and ``deliver``."""
+    deliver(reserve(challenge, link, method, **options))
 
 
-def _record_failure(challenge: Challenge, error: VerigatorError) -> None:
-    if isinstance(error, NOT_ASKED):  # told about already, once
-        events.record("not_asked", challenge.user, reason=error.reason, backend=challenge.backend)
+def reserve(
+    challenge: Challenge,
+    link: VerigatorUser,
+    method: str,
+    *,
+    change: PhoneChange | None = None,
+    previous: Challenge | None = None,
+    after: str = "",
+) -> Delivery:
+    """Store ``challenge`` as the user's newest, within the limits; nothing is sent yet.
+
+    Args:
+        challenge: not stored yet; the step after the one in force, so that one of parallel calls is sent.
+        link: the user's link; its record at the provider is made or repaired on the way.
+        method: "sms" or "totp"; ``challenge.method`` says afterwards how the code really went.
+        change: send to this new phone instead of the one in force.
+        previous: the step before.
+        after: alias of a backend; begin with the one behind it ("send it another way"), not with the first.
+
+    Raises:
+        Refused: a limit or a rule refuses it. Nothing is stored.
+    """
+    locked = lockout.active(link)
+    if locked is not None:  # the PIN could not be used
+        raise locked
+    number = change.phone_number if change else link.phone_number
+    try:
+        backends = _require_sendable(challenge, number, method, after)
+    except Refused as refused:
+        record_refusal(challenge.user, refused)
+        raise
+    delivery = Delivery(challenge, link, method, change, previous, backends)
+    challenge.outcome = Outcome.SENDING
+    # Until the provider has answered; a second click meanwhile sends nothing.
+    challenge.resend_at = pause_ends(challenge)
+    challenge.backend = backends[0].alias
+    challenge.requested_method = method
+    challenge.phone_digest = digest("phone", number)
+    challenge.masked_phone = phone.mask(number)
+    challenge.phone_change = change
+    if _is_code_still_good(delivery):
+        delivery.backends = []
     else:
-        events.record("send_failed", challenge.user, level=logging.WARNING, **error.details, backend=challenge.backend)
+        delivery.sends, delivery.calls = _limits(delivery, number)
+    _store(delivery)
+    return delivery
+
+
+def _require_sendable(challenge: Challenge, number: str, method: str, after: str) -> list[BaseBackend]:
+    """Return the backends that may send this code, in their order."""
+    if method == METHOD_SMS and not conf.current().ALLOW_SMS:
+        raise Refused(Reason.SMS_FORBIDDEN)
+    backends = providers.candidates(after)
+    site_phones.require_allowed(number)
+    if challenge.sends >= conf.current().LIMITS.SENDS_PER_LOGIN:
+        raise Refused(Reason.SEND_LIMIT, scope="sends/login")
+    return backends
+
+
+def _limits(delivery: Delivery, number: str) -> tuple[list[RateLimit], list[RateLimit]]:
+    challenge = delivery.challenge
+    confirmed = delivery.change is None and delivery.link.confirmed_at is not None
+    shared = not confirmed and _is_confirmed_by_another_user(number, challenge.user_id)
+    sends = limits.send_limits(challenge.user_id, number, challenge.ip, confirmed=confirmed, is_somebody_else_s=shared)
+    again = delivery.previous is not None and challenge.sends > 0
+    return sends, limits.start_limits(challenge.user_id, challenge.ip, again=again)
 
 
 def _is_confirmed_by_another_user(number: str, user_pk: Any) -> bool:
-    owners = VerigatorUser.objects.filter(phone_number=number, confirmed_at__isnull=False)
-    return owners.exclude(user_id=user_pk).exists()
+    return VerigatorUser.objects.confirmed_with(number).exclude(user_id=user_pk).exists()
 
 
-def _reserve_send(challenge: Challenge, caps: list[rate_limits.RateLimit], previous: Challenge | None) -> None:
-    # The tries that the code brings along are counted in rows that a new user has not got either.
-    tries = limits.try_limits(challenge.user_id, challenge.ip)
+def _is_code_still_good(delivery: Delivery) -> bool:
+    """Whether the app's code that an earlier start has asked for is still good; then the challenge waits for it too.
 
-    def work() -> None:
-        # A login that was cancelled or completed since this request has read it is not to begin again.
-        if previous is not None and not Challenge.objects.filter(UNPROVED, pk=previous.pk).exists():
+    Otherwise anybody with the password could use up the user's starts, and the user could not log in.
+    """
+    challenge = delivery.challenge
+    if delivery.method != METHOD_TOTP or delivery.change is not None or challenge.sends:
+        return False
+    live = Challenge.objects.filter(user_id=challenge.user_id, sent_at__isnull=False, expires_at__gt=timezone.now())
+    rows = list(live.order_by("-sent_at"))
+    # Those of one start: what the provider has said to one of them holds for all.
+    same = [row for row in rows if row.sent_at == rows[0].sent_at]
+    wanted = (METHOD_TOTP, challenge.backend, delivery.link.verigator_id, challenge.phone_digest)
+    for row in same:
+        if row.outcome not in (Outcome.SENT, Outcome.CANCELLED):
+            return False
+        if (row.method, row.backend, row.verigator_id, row.phone_digest) != wanted:
+            return False
+    for row in same[:1]:
+        challenge.outcome = Outcome.SENT
+        challenge.show({name: getattr(row, name) for name in _OF_A_START})
+    return bool(same)
+
+
+_OF_A_START = ("method", "verigator_id", "reference", "sent_at", "expires_at")
+
+
+def _store(delivery: Delivery) -> None:
+    challenge, previous = delivery.challenge, delivery.previous
+    consumed = [*delivery.sends, *delivery.calls]
+
+    def insert() -> None:
+        # A login that was cancelled or completed since this request has read it does not begin again.
+        if previous is not None and not Challenge.objects.unproved().filter(pk=previous.pk).exists():
             raise Refused(Reason.ENDED)
-        if caps:
-            rate_limits.consume(caps)
-        # The provider keeps one running authentication a user: this one ends all others.
-        others = Challenge.objects.filter(user_id=challenge.user_id, consumed_at=None, superseded_at=None)
-        if challenge.requested_method == METHOD_TOTP:
-            # But the app shows the same code for all of them.
-            others = others.exclude(~Q(nonce_digest=challenge.nonce_digest), method=METHOD_TOTP)
-        others.update(superseded_at=challenge.created_at)
+        if consumed:
+            rate_limits.consume(consumed)
+        Challenge.objects.supersede(challenge)
         challenge.save(force_insert=True)
 
     try:
-        rate_limits.reserve(work, also=tries)
-    except IntegrityError:  # somebody sent this step already
-        challenge._state.adding = True  # what was inserted is rolled back
-        raise Refused(Reason.PAUSE, until=_pause_ends(challenge)) from None
+        # The tries that belong to the code are counted in rows that a new user has not got either.
+        rate_limits.reserve(insert, also=limits.try_limits(challenge.user_id, challenge.ip))
+    except IntegrityError:  # another request has sent this step already
+        raise Refused(Reason.PAUSE, until=pause_ends(challenge)) from None
     except Refused as refused:
-        challenge._state.adding = True
         if refused.reason == Reason.ENDED:
             raise
         if refused.scope in ("starts/user/hour", "sends/user/hour"):
-            _tell_owner(challenge.user, refused)
-        raise _recorded(challenge.user, refused) from None
+            _notify_owner(challenge.user, refused)
+        record_refusal(challenge.user, refused)
+        raise
 
 
-def _tell_owner(user: Any, refused: Refused) -> None:
-    # Somebody else may have used them up, who knows the password.
-    caps = limits.notice_limits(user.pk)
-    with contextlib.suppress(Refused):  # told already
-        rate_limits.reserve(lambda: rate_limits.consume(caps))
+def _notify_owner(user: Any, refused: Refused) -> None:
+    # Somebody else who knows the password may have used them up.
+    consumed = limits.notice_limits(user.pk)
+    with contextlib.suppress(Refused):  # notified already
+        rate_limits.reserve(lambda: rate_limits.consume(consumed))
         send_notice(user, notices.Notice.SENDS_USED_UP, until=refused.until)
-
-
-def _pause_ends(challenge: Challenge) -> Any:
-    return challenge.created_at + _pause(challenge)
-
-
-def _pause(challenge: Challenge) -> timedelta:
-    # Doubled with each further code of the same login; what matters to a user is the first one.
-    seconds = conf.current().LIMITS.RESEND_PAUSE * 2 ** min(challenge.sends, 10)
-    return timedelta(seconds=min(seconds, LONGEST_PAUSE_SECONDS))
-
-
-def _settle_started(challenge: Challenge, caps: list[rate_limits.RateLimit], started: Started) -> None:
-    if started.method == METHOD_SMS and not conf.current().ALLOW_SMS:
-        forbidden = Refused(Reason.SMS_FORBIDDEN)
-        _write(challenge, outcome=Outcome.REFUSED, refusal=forbidden.reason.value, method=started.method)
-        raise _recorded(challenge.user, forbidden)
-    try:
-        _write_sent(challenge, Outcome.SENT, started.method, started.reference)
-    except IntegrityError:  # of somebody else's code that may still be used
-        _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())
-        details: dict[str, Any] = {"reason": "reference_twice", "backend": challenge.backend}
-        events.record("send_failed", challenge.user, level=logging.WARNING, status=None, **details)
-        raise Refused(Reason.UNAVAILABLE) from None
-    if started.method == METHOD_TOTP:
-        rate_limits.refund(caps)
-    events.record("code_sent", challenge.user, signal=signals.code_sent, method=started.method, challenge=challenge)
-
-
-def _settle_unsent(
-    challenge: Challenge,
-    caps: list[rate_limits.RateLimit],
-    previous: Challenge | None,
-    resend_at: datetime | None = None,
-) -> None:
-    rate_limits.refund(caps)
-    if previous is not None and previous.is_running(timezone.now()):
-        _restore(challenge, previous)
-    else:
-        _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=resend_at)
-
-
-def _restore(challenge: Challenge, previous: Challenge) -> None:
-    def work() -> None:
-        Challenge.objects.filter(pk=challenge.pk).delete()
-        newer = Challenge.objects.filter(user_id=challenge.user_id, consumed_at=None, superseded_at=None)
-        if previous.method == METHOD_TOTP:
-            newer = newer.exclude(method=METHOD_TOTP)
-        if not newer.exists():
-            Challenge.objects.filter(pk=previous.pk, superseded_at=challenge.created_at).update(superseded_at=None)
-
-    atomic_with_retry(work)
-
-
-def _settle_errors(
-    challenge: Challenge,
-    caps: list[rate_limits.RateLimit],
-    errors: Sequence[VerigatorError],
-    previous: Challenge | None,
-) -> None:
-    wait = min(error.retry_after or 0 for error in errors)
-    until = timezone.now() + timedelta(seconds=wait) if wait else None
-    if not any(error.sent for error in errors):
-        _settle_unsent(challenge, caps, previous, until)
-        raise Refused(Reason.UNAVAILABLE, until=until)
-    if all(not error.sent or error.status in UNDONE for error in errors):
-        # A provider saw the call and refused it: the send stays counted, so that nobody hammers it.
-        _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=until or timezone.now())
-        raise Refused(Reason.UNAVAILABLE, until=until)
-    # The text may be out: nothing is sent again by itself, and its PIN may be used.
-    _write_sent(challenge, Outcome.UNCLEAR, challenge.requested_method, "")
-
-
-def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str) -> None:
-    now = timezone.now()
-    config = conf.current().LIMITS
-    values: dict[str, Any] = {
-        "outcome": outcome,
-        "method": method,
-        "reference": reference,
-        "sent_at": now,
-        "expires_at": now + timedelta(seconds=config.CHALLENGE_SECONDS),
-        "resend_at": now + _pause(challenge),
-    }
-    if not reference:
-        _write(challenge, **values)
-        return
-    taken = digest("reference", f"{challenge.backend}.{reference}")
-
-    @db.atomic()
-    def work() -> None:
-        _write(challenge, **values, reference_digest=taken)
-
-    try:
-        retry_on_deadlock(work)
-    except IntegrityError:
-        # This user's own, or one whose code is worth nothing any more, makes way.
-        elsewhere = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=challenge.user_id)
-        Challenge.objects.filter(reference_digest=taken).exclude(elsewhere).update(reference_digest=None)
-        retry_on_deadlock(work)
-
-
-def _write(challenge: Challenge, **values: Any) -> None:
-    values["verigator_id"] = challenge.verigator_id
-    # What the provider was told is not forgotten because of a deadlock.
-    retry_on_deadlock(lambda: Challenge.objects.filter(pk=challenge.pk).update(**values))
-    for name, value in values.items():
-        setattr(challenge, name, value)

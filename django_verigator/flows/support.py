@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from .. import conf, db, events, shown
 from ..models import Challenge, Counter, PhoneChange, RecoveryCode, TrustedBrowser, VerigatorUser, new_epoch
-from ..records import deletion
 from . import limits, notices, recovery
 from .notices import send_notice
 
@@ -38,22 +37,16 @@ def reset(user: Any, *, by: str) -> None:
     with db.atomic():
         link = VerigatorUser.objects.select_for_update().filter(user_id=user.pk).first()
         if link is not None:
-            deletion.schedule(link.verigator_id, link.id_in_service)
-            VerigatorUser.objects.filter(pk=link.pk).update(
-                phone_number="",
-                state=VerigatorUser.State.NO_PHONE,
-                id_in_service=None,
-                verigator_id=None,
-                confirmed_at=None,
-                registered_at=None,
-                last_error="",
-                attempts=0,
-                next_attempt_at=None,
-                leased_until=None,
-                site_phone_digest="",
-                epoch=new_epoch(),
+            link.forget_registration(
+                {
+                    "phone_number": "",
+                    "state": VerigatorUser.State.NO_PHONE,
+                    "confirmed_at": None,
+                    "site_phone_digest": "",
+                    "epoch": new_epoch(),
+                }
             )
-        deletion.drop_phone_change(user.pk)
+        PhoneChange.objects.filter(user_id=user.pk).discard()
         RecoveryCode.objects.filter(user_id=user.pk).delete()
         TrustedBrowser.objects.filter(user_id=user.pk).delete()
         now = timezone.now()
@@ -90,9 +83,7 @@ def prune() -> dict[str, int]:
     """Delete what is older than PRUNE_DAYS and what has ended; return the number of rows by kind."""
     now = timezone.now()
     old = now - timedelta(days=conf.current().PRUNE_DAYS)
-    for change in PhoneChange.objects.filter(expires_at__lt=now):
-        deletion.schedule(change.verigator_id, change.id_in_service)
-        change.delete()
+    PhoneChange.objects.filter(expires_at__lt=now).discard()
     # Logins that nobody has ended: where they led to may hold a one-time token.
     over = now - timedelta(seconds=conf.current().LIMITS.PENDING_SECONDS)
     Challenge.objects.filter(started_at__lt=over).exclude(next_url="").update(next_url="")

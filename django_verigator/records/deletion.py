@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
-from typing import Any
 
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from .. import shown
 from ..exceptions import VerigatorError
-from ..models import PhoneChange, RemoteDeletion, VerigatorUser
+from ..models import RemoteDeletion, VerigatorUser
 from . import backoff
 from .backoff import MOST_ATTEMPTS
 from .provider import record_backend
@@ -19,16 +18,10 @@ from .provider import record_backend
 logger = logging.getLogger("django_verigator")
 
 
-def schedule(verigator_id: str | None, id_in_service: str | None) -> None:
-    """Note a record for deletion at the provider; part of the transaction under way, so a rollback keeps it."""
-    if verigator_id or id_in_service:
-        RemoteDeletion.objects.create(verigator_id=verigator_id or "", id_in_service=id_in_service or "")
-
-
 def cancel_for_records_in_use() -> None:
     """Take back deletions of records that a link has: noted by id_in_service, and then moved in by the UserID."""
     in_force = VerigatorUser.objects.filter(verigator_id=OuterRef("verigator_id"))
-    RemoteDeletion.objects.filter(Exists(in_force), verigator_id__gt="").delete()
+    RemoteDeletion.objects.with_user_id().filter(Exists(in_force)).delete()
 
 
 def mark_deleted(rows: Collection[RemoteDeletion]) -> None:
@@ -66,10 +59,3 @@ def delete_now(rows: Iterable[RemoteDeletion]) -> int:
         else:
             mark_deleted([row])
     return left
-
-
-def drop_phone_change(user_pk: Any) -> None:
-    """Take back a phone that is on its way in; its record at the provider goes later."""
-    for change in PhoneChange.objects.filter(user_id=user_pk):
-        schedule(change.verigator_id, change.id_in_service)
-        change.delete()

@@ -11,7 +11,7 @@ from django.db.models import Q
 from .. import db, events, shown
 from ..db import retry_on_deadlock
 from ..models import Challenge, PhoneChange, RecoveryCode, RemoteDeletion, TrustedBrowser, VerigatorUser
-from . import deletion, links, site_phones
+from . import deletion, site_phones
 
 
 class StillSuppliedError(Exception):
@@ -55,7 +55,7 @@ def erase(user: Any, *, by: str) -> Erased:
 def _erase_here(user: Any) -> Q:
     """Erase the rows; return which of the deletions that wait are this user's."""
     with db.atomic():
-        links.lock(user.pk)
+        VerigatorUser.objects.filter(user_id=user.pk).lock()
         # Of earlier records, too, which may still wait for their deletion.
         user_ids = set(Challenge.objects.filter(user_id=user.pk).values_list("verigator_id", flat=True))
         names: set[str] = set()
@@ -66,7 +66,7 @@ def _erase_here(user: Any) -> Q:
                 names.add(name or "")
         for rows in (Challenge.objects, RecoveryCode.objects, TrustedBrowser.objects):
             rows.filter(user_id=user.pk).delete()
-        deletion.drop_phone_change(user.pk)
+        PhoneChange.objects.filter(user_id=user.pk).discard()
         # Its signal notes the record at the provider.
         VerigatorUser.objects.filter(user_id=user.pk).delete()
     return Q(verigator_id__in=user_ids - {""}) | Q(id_in_service__in=names - {""})

@@ -10,9 +10,13 @@ from django.db.models import Q
 from django.utils import timezone
 
 from ..models import PhoneChange, RemoteDeletion, VerigatorUser
-from . import deletion, import_rows, site_phones
+from ..models.link import NO_REGISTRATION
+from . import import_rows, site_phones
 from .import_rows import Row, Verdict
 from .links import State
+
+_DECISIVE = ("phone_number", "id_in_service", "verigator_id", "state", "confirmed_at")
+"""What a verdict rests on: a link is written only where all of it is stored as it was read."""
 
 
 @dataclass(slots=True)
@@ -34,12 +38,10 @@ class Case:
         now = timezone.now()
         values: dict[str, Any] = {}
         if self.link is None or self.link.phone_number != self.number:
-            values |= {"phone_number": self.number, "state": State.PENDING, "id_in_service": None}
-            values |= {"attempts": 0, "next_attempt_at": None, "leased_until": None, "last_error": ""}
+            values |= {**NO_REGISTRATION, "phone_number": self.number, "state": State.PENDING}
         if self.row.user_id and (self.link is None or self.link.verigator_id is None):
-            values |= {"verigator_id": self.row.user_id, "id_in_service": self.row.id_in_service or None}
-            values |= {"state": State.REGISTERED, "registered_at": now}
-            values |= {"attempts": 0, "next_attempt_at": None, "leased_until": None, "last_error": ""}
+            values |= VerigatorUser.registered_values(self.row.user_id)
+            values["id_in_service"] = self.row.id_in_service or None
         if self.confirmed and (self.link is None or self.link.confirmed_at is None):
             values["confirmed_at"] = now
         return values
@@ -109,12 +111,9 @@ def write(cases: list[Case]) -> None:
         if case.verdict != Verdict.CHANGED or case.link is None:
             continue
         before, values = case.link, case.values()
-        unleased = Q(leased_until=None) | Q(leased_until__lte=timezone.now())
-        as_read = {name: getattr(before, name) for name in ("phone_number", "id_in_service", "verigator_id", "state")}
-        if not VerigatorUser.objects.filter(unleased, pk=before.pk, confirmed_at=before.confirmed_at, **as_read).update(
-            **values
-        ):
+        as_read = {name: getattr(before, name) for name in _DECISIVE}
+        if not VerigatorUser.objects.unleased(timezone.now()).filter(pk=before.pk, **as_read).update(**values):
             case.verdict = Verdict.BUSY
         elif "id_in_service" in values and values["id_in_service"] != before.id_in_service:
             # An attempt to register may have reached the provider all the same.
-            deletion.schedule(None, before.id_in_service)
+            RemoteDeletion.objects.schedule(None, before.id_in_service)

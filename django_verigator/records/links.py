@@ -6,23 +6,16 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db import IntegrityError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from .. import db, events
 from ..db import retry_on_deadlock
 from ..models import VerigatorUser
-from . import deletion, site_phones
+from . import site_phones
 
 State = VerigatorUser.State
-
-PHONE_UNKNOWN = "phone_unknown"
-"""On a link: the site's PHONE failed, so whether its user has a phone is not known."""
-
-UNREADABLE = "invalid_phone"
-"""On a link: what the site has for this user is no phone number."""
 
 
 def find(user: Any) -> VerigatorUser | None:
@@ -35,14 +28,6 @@ def find(user: Any) -> VerigatorUser | None:
 def _know_user(link: VerigatorUser, user: Any) -> None:
     # Spares link.user its query. Not the other way round: user.verigator is to show what is stored when it is asked.
     VerigatorUser._meta.get_field("user").set_cached_value(link, user)
-
-
-def lock(user_pk: Any) -> None:
-    """Have what follows in this transaction wait for what another one does with the same user.
-
-    By a write: SQLite takes no lock for a read, and refuses a write that comes after one.
-    """
-    VerigatorUser.objects.filter(user_id=user_pk).update(attempts=F("attempts"))
 
 
 @sensitive_variables()  # the guard comes here too, and its frames hold the number
@@ -68,14 +53,13 @@ def new(user: Any) -> VerigatorUser:
 
 def _make_link(user: Any) -> VerigatorUser | None:
     link = new(user)
-    using = db.alias()
 
-    @transaction.atomic(using=using)
-    def work() -> None:
-        link.save(using=using, force_insert=True)
+    def insert() -> None:
+        with db.atomic():
+            link.save(using=db.alias(), force_insert=True)
 
     try:
-        retry_on_deadlock(work)
+        retry_on_deadlock(insert)
     except IntegrityError:  # written by somebody else just now, or the user is gone
         return find(user)
     log_unusable_number(link)
@@ -84,25 +68,19 @@ def _make_link(user: Any) -> VerigatorUser | None:
 
 def log_unusable_number(link: VerigatorUser) -> None:
     """Log that the site has something for this user that is no number: the user owes the second step all the same."""
-    if link.last_error == UNREADABLE:
+    if link.last_error == VerigatorUser.UNREADABLE:
         events.record("phone_unreadable", link.user, level=logging.WARNING)
-
-
-def without_usable_number() -> QuerySet[VerigatorUser]:
-    """Return the links whose users owe the step under "enrolled" and have no number to send a PIN to."""
-    unknown = Q(state=State.NO_PHONE, last_error=PHONE_UNKNOWN)
-    return VerigatorUser.objects.filter(Q(state=State.FAILED) | unknown, confirmed_at=None)
 
 
 def _unregistered(raw: str | None) -> dict[str, Any]:
     """Return what a link says of a number that the provider has not seen yet."""
     if raw is None:
-        return {"state": State.NO_PHONE, "last_error": PHONE_UNKNOWN, "last_error_at": timezone.now()}
+        return {"state": State.NO_PHONE, "last_error": VerigatorUser.PHONE_UNKNOWN, "last_error_at": timezone.now()}
     if not raw:
         return {"state": State.NO_PHONE, "last_error": ""}
     number = site_phones.as_e164(raw)
     if not number:
-        return {"state": State.FAILED, "last_error": UNREADABLE, "last_error_at": timezone.now()}
+        return {"state": State.FAILED, "last_error": VerigatorUser.UNREADABLE, "last_error_at": timezone.now()}
     return {"phone_number": number, "state": State.PENDING, "last_error": ""}
 
 
@@ -122,27 +100,10 @@ def follow_site_phone(link: VerigatorUser, user: Any) -> None:
         _follow_without_number(link, raw)
     if not number or number == link.phone_number:
         return
-    before = link.phone_number
-
-    @db.atomic()
-    def work() -> None:
-        # Only while it is still unconfirmed and still the number we saw.
-        changed = VerigatorUser.objects.filter(pk=link.pk, confirmed_at=None, phone_number=before).update(
-            phone_number=number,
-            state=State.PENDING,
-            id_in_service=None,
-            verigator_id=None,
-            registered_at=None,
-            attempts=0,
-            next_attempt_at=None,
-            leased_until=None,
-            last_error="",
-        )
-        if changed:
-            deletion.schedule(link.verigator_id, link.id_in_service)
-
-    retry_on_deadlock(work)
-    reread(link)
+    # Only while it is unconfirmed, and the number is the one that was read.
+    unchanged = {"confirmed_at": None, "phone_number": link.phone_number}
+    link.forget_registration({"phone_number": number, "state": State.PENDING}, **unchanged)
+    link.reload()
 
 
 def _follow_without_number(link: VerigatorUser, raw: str | None) -> None:
@@ -150,20 +111,9 @@ def _follow_without_number(link: VerigatorUser, raw: str | None) -> None:
     # A PHONE that fails tells nothing new about a number that was no number.
     if before.items() <= values.items() or (raw is None and link.state == State.FAILED):
         return
-    mine = VerigatorUser.objects.filter(pk=link.pk, confirmed_at=None, phone_number="", **before)
-    retry_on_deadlock(lambda: mine.update(**values))
-    for name, value in values.items():
-        setattr(link, name, value)
+    link.transition(values, confirmed_at=None, phone_number="", **before)
+    link.show(values)
     log_unusable_number(link)
-
-
-def reread(link: VerigatorUser) -> bool:
-    """Have ``link`` show what is stored; False if its user has been deleted meanwhile."""
-    try:
-        link.refresh_from_db()
-    except VerigatorUser.DoesNotExist:
-        return False
-    return True
 
 
 def follow_site_phones(users: Iterable[Any]) -> int:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from typing import Any
 
 from django.db import IntegrityError
-from django.db.models import Q
 from django.utils import timezone
 
-from .. import conf, db, events, rate_limits, signals
+from .. import conf, events, rate_limits, signals
 from ..backends import BaseBackend, asking
-from ..db import retry_on_deadlock
 from ..digests import digest
 from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
-from ..models import VerigatorUser
-from . import backoff, deletion, links
+from ..models import RemoteDeletion, VerigatorUser
+from . import backoff
 from .backoff import MOST_ATTEMPTS
 from .links import State
 from .provider import record_backend
@@ -72,22 +70,22 @@ def register(
         timeout: seconds for a call; there are two of them only where the first was answered 409.
         force: also before ``next_attempt_at`` has come.
     """
-    if link.state not in (State.PENDING, State.REPAIR):
+    if link.state not in VerigatorUser.WAITING:
         return _settled(link)
     backend = record_backend()
     if backend is None:
         return RegistrationResult.UNCHANGED
     repairing = link.state == State.REPAIR
-    if not lease(link, force):
-        if not links.reread(link):
+    if not lease(link, force=force):
+        if not link.reload():
             return RegistrationResult.UNCHANGED
-        return _settled(link) if link.state not in (State.PENDING, State.REPAIR) else RegistrationResult.BUSY
+        return RegistrationResult.BUSY if link.state in VerigatorUser.WAITING else _settled(link)
     try:
         try:
             user_id = _create(backend, link, address, timeout)
         except ResourceAlreadyExistsError:
             # Ours from a lost reply, or a stranger's: it may carry any phone, so it is never adopted here.
-            renew_id(link)
+            link.replace_id(new_id_in_service(link.user))
             user_id = _create(backend, link, address, timeout)
     except VerigatorError as error:
         return mark_failed(link, error)
@@ -106,78 +104,20 @@ def _settled(link: VerigatorUser) -> RegistrationResult:
     return RegistrationResult.UNCHANGED if link.state == State.REGISTERED else RegistrationResult.NO_PHONE
 
 
-def is_due(now: datetime) -> Q:
-    return Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
-
-
-def is_free(now: datetime) -> Q:
-    """Nobody has the link's registration in hand."""
-    return Q(leased_until=None) | Q(leased_until__lte=now)
-
-
-def leasable(now: datetime, force: bool) -> Q:
-    waits = Q(state__in=(State.PENDING, State.REPAIR)) & is_free(now)
-    return waits if force else waits & is_due(now)
-
-
-def lease(link: VerigatorUser, force: bool) -> bool:
-    now = timezone.now()
-    values: dict[str, Any] = {"leased_until": now + timedelta(seconds=LEASE_SECONDS)}
-    if not link.id_in_service:
-        values["id_in_service"] = new_id_in_service(link.user)
-    # The id is part of the condition: it must not be replaced while a reply to it may still come.
-    row = VerigatorUser.objects.filter(
-        leasable(now, force), pk=link.pk, phone_number=link.phone_number, id_in_service=link.id_in_service
-    )
-    # MariaDB ends one of two that wait for each other, as when a user is deleted just now.
-    leased = retry_on_deadlock(lambda: row.update(**values))
-    if leased:
-        for name, value in values.items():
-            setattr(link, name, value)
-    return bool(leased)
-
-
-def renew_id(link: VerigatorUser) -> None:
-    fresh = new_id_in_service(link.user)
-
-    @db.atomic()
-    def work() -> None:
-        if VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service).update(id_in_service=fresh):
-            deletion.schedule(None, link.id_in_service)
-
-    retry_on_deadlock(work)
-    link.id_in_service = fresh
-
-
-def as_registered() -> dict[str, Any]:
-    return {
-        "state": State.REGISTERED,
-        "registered_at": timezone.now(),
-        "attempts": 0,
-        "next_attempt_at": None,
-        "leased_until": None,
-        "last_error": "",
-    }
+def lease(link: VerigatorUser, *, force: bool) -> bool:
+    return link.lease(LEASE_SECONDS, link.id_in_service or new_id_in_service(link.user), due_only=not force)
 
 
 def mark_registered(link: VerigatorUser, user_id: str) -> None:
-    values = {"verigator_id": user_id, **as_registered()}
-
-    @db.atomic()
-    def work() -> int:
-        return VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service).update(**values)
-
     try:
-        written = retry_on_deadlock(work)
+        is_stored = link.mark_registered(user_id)
     except IntegrityError:
-        # The provider gave a UserID that another link has: an answer to somebody else's question.
+        # The provider gave a UserID that another link has: the answer belongs to another question.
         mark_failed(link, VerigatorError("the provider gave a UserID twice"))
         return
-    if not written:  # the user is gone, or has another phone by now
-        deletion.schedule(user_id, link.id_in_service)
+    if not is_stored:
+        RemoteDeletion.objects.schedule(user_id, link.id_in_service)
         return
-    for name, value in values.items():
-        setattr(link, name, value)
     events.record("registered", link.user, signal=signals.registered, link=link)
 
 
@@ -193,18 +133,14 @@ def mark_failed(link: VerigatorUser, error: VerigatorError) -> RegistrationResul
     else:
         attempts = min(link.attempts + 1, MOST_ATTEMPTS)
         values |= {"attempts": attempts, "next_attempt_at": now + backoff.delay(link.attempts, error)}
-    mine = VerigatorUser.objects.filter(pk=link.pk, id_in_service=link.id_in_service)
-    retry_on_deadlock(lambda: mine.update(**values))
-    for name, value in values.items():
-        setattr(link, name, value)
+    link.transition(values, id_in_service=link.id_in_service)
+    link.show(values)
     events.record("registration_failed", link.user, level=logging.WARNING, **error.details)
     return RegistrationResult.REFUSED if link.state == State.FAILED else RegistrationResult.POSTPONED
 
 
 def mark_lost(link: VerigatorUser) -> None:
     """Note that the provider has lost this record: it is made anew, under a fresh id, from the phone in force."""
-    mine = VerigatorUser.objects.filter(pk=link.pk, verigator_id=link.verigator_id, state=State.REGISTERED)
-    lost = {"state": State.REPAIR, "verigator_id": None, "id_in_service": None, "next_attempt_at": None, "attempts": 0}
-    retry_on_deadlock(lambda: mine.update(**lost))
-    links.reread(link)
+    link.mark_lost()
+    link.reload()
     events.record("record_lost", link.user, level=logging.WARNING)

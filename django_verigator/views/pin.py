@@ -20,7 +20,6 @@ from .. import conf
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..exceptions import Reason, Refused
 from ..flows import completion, enrolment, login, pending, redirects
-from ..flows.checking import why_closed
 from ..flows.providers import has_another_way
 from ..forms import PinForm, RecoveryForm, mark_wrong
 from ..messages import explain, explain_closed, mask_name
@@ -72,7 +71,7 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         challenge = self.challenge
-        closed = why_closed(challenge)
+        closed = challenge.closed_reason()
         barred = login.active_lockout(challenge)
         wait = max(0, ceil((challenge.resend_at - timezone.now()).total_seconds())) if challenge.resend_at else 0
         return super().get_context_data(

@@ -292,13 +292,13 @@ def test_a_resend_under_way_does_not_begin_a_cancelled_login_again(site, alice, 
     browser = site.pending(alice)
     kept = browser.cookies[PENDING].value
     site.wait(121)
-    real = sending.start
+    real = sending.reserve
 
     def cancelled_meanwhile(*args, **kwargs):
         browser.copy().post("/accounts/verify/cancel/")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(sending, "start", cancelled_meanwhile)
+    monkeypatch.setattr(sending, "reserve", cancelled_meanwhile)
     assert browser.resend()["Location"] == LOGIN
     assert site.sends() == 1
     browser.cookies[PENDING] = kept

@@ -72,7 +72,7 @@ class Refusing:
 def walk(transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answers]:
     """``walk(steps, refusing)`` takes the steps on a site with two new users."""
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all", "TRUSTED_BROWSER_DAYS": 30}
-    monkeypatch.setattr(db, "PAUSE", 0)
+    monkeypatch.setattr(db, "RETRY_PAUSE_SECONDS", 0)
 
     def walk(steps: list[Step], refusing: Refusing) -> Answers:
         locmem.reset()

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django_verigator.backends import RemoteUser, locmem
 from django_verigator.flows import support
 from django_verigator.models import Challenge, PhoneChange, VerigatorUser
-from django_verigator.records import dispatching, registration, statistics
+from django_verigator.records import dispatching, statistics
 from django_verigator.records.sync import batches, comparing, paging, phases
 
 from ..conftest import PASSWORD
@@ -142,7 +142,7 @@ def test_pages_of_the_sync__use_indexes(alice: Any) -> None:
 def test_what_is_due__is_found_by_an_index(alice: Any) -> None:
     VerigatorUser.objects.filter(user=alice).update(state="pending", verigator_id=None)
     with planned() as plans:
-        assert list(paging.pks(phases.waiting().filter(registration.is_due(timezone.now()))))
+        assert list(paging.pks(phases.waiting().due(timezone.now())))
     no_scan(plans)
 
 

@@ -41,7 +41,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{state.label}: {counts.get(state.value, 0)}")
         unlinked = get_user_model()._default_manager.filter(verigator=None).count()
         self.stdout.write(f"users without a link: {unlinked}")
-        unusable = links.without_usable_number().count()
+        unusable = VerigatorUser.objects.without_usable_number().count()
         self.stdout.write(f"with a number that cannot be used, asked for another one at login: {unusable}")
         stopped = VerigatorUser.objects.filter(consecutive_failures__gte=conf.consecutive_failures()).count()
         self.stdout.write(f"stopped after too many wrong PINs: {stopped}")

@@ -17,8 +17,8 @@ from django_verigator.exceptions import NoSuchServiceError, WrongCredentialsErro
 from django_verigator.management.saying import SayingCommand
 from django_verigator.management.users import agree
 
+from ...models import VerigatorUser
 from ...records import sync
-from ...records.links import without_usable_number
 from ...records.sync import planning, report
 from ...records.sync.run import AlreadyRunningError, Progress
 
@@ -106,7 +106,7 @@ class Command(SayingCommand):
                 "run this again.",
             )
             raise CommandError(f"Something is left to do; {advice}", returncode=SOMETHING_LEFT)
-        unusable = 0 if due else without_usable_number().count()
+        unusable = 0 if due else VerigatorUser.objects.without_usable_number().count()
         if unusable:
             raise CommandError(
                 f"Nothing is left to do here, but {unusable} users have a number that cannot be used: they are asked "

@@ -13,7 +13,6 @@ from django.utils import timezone
 from ... import db, events, signals
 from ...models import VerigatorUser
 from .. import registration
-from ..links import State
 from ..registration import LEASE_SECONDS
 
 
@@ -32,9 +31,8 @@ def lease(pks: Collection[int], *, force: bool) -> tuple[list[VerigatorUser], li
     rows = VerigatorUser.objects.filter(pk__in=pks)
     try:
         with db.atomic():
-            leased = rows.filter(registration.leasable(now, force), id_in_service__isnull=False).update(
-                leased_until=now + timedelta(seconds=LEASE_SECONDS)
-            )
+            leasable = rows.leasable(now, due_only=not force).filter(id_in_service__isnull=False)
+            leased = leasable.update(leased_until=now + timedelta(seconds=LEASE_SECONDS))
             if leased != len(pks):
                 raise _NotAll
             return list(rows.select_related("user")), []
@@ -42,12 +40,12 @@ def lease(pks: Collection[int], *, force: bool) -> tuple[list[VerigatorUser], li
         mine: list[VerigatorUser] = []
         others: list[VerigatorUser] = []
         for link in rows.select_related("user"):
-            (mine if registration.lease(link, force) else others).append(link)
+            (mine if registration.lease(link, force=force) else others).append(link)
         return mine, others
 
 
 def _give_ids(pks: Collection[int]) -> None:
-    rows = VerigatorUser.objects.filter(pk__in=pks, id_in_service=None, state__in=(State.PENDING, State.REPAIR))
+    rows = VerigatorUser.objects.waiting().filter(pk__in=pks, id_in_service=None)
     fresh = [(link.pk, registration.new_id_in_service(link.user)) for link in rows.select_related("user")]
     if fresh:
         with db.atomic():
@@ -76,19 +74,18 @@ class _UserIds(Func):
 
 
 def mark_registered(answers: Collection[tuple[VerigatorUser, str]]) -> None:
-    """Do what ``registered`` does, in one statement for all links; each by itself where that does not fit."""
-    values = registration.as_registered()
+    """Mark links as registered in one statement; each by itself where that does not fit."""
     user_ids = {link.id_in_service or "": user_id for link, user_id in answers}
+    values = VerigatorUser.registered_values(_UserIds(user_ids))
     rows = VerigatorUser.objects.filter(id_in_service__in=user_ids)
     try:
         with db.atomic():
-            if rows.update(verigator_id=_UserIds(user_ids), **values) != len(answers):
+            if rows.update(**values) != len(answers):
                 raise _NotAll
     except (_NotAll, IntegrityError):
         for link, user_id in answers:
             registration.mark_registered(link, user_id)
         return
     for link, user_id in answers:
-        for name, value in {"verigator_id": user_id, **values}.items():
-            setattr(link, name, value)
+        link.show({**values, "verigator_id": user_id})
         events.record("registered", link.user, signal=signals.registered, link=link)

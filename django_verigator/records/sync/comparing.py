@@ -46,7 +46,7 @@ def adopt(batch: list[RemoteUser]) -> None:
     now = timezone.now()
     by_name = {user.id_in_service: user.user_id for user in batch}
     ours = VerigatorUser.objects.filter(id_in_service__in=by_name, verigator_id=None).select_related("user")
-    for link in ours.filter(registration.is_free(now)):
+    for link in ours.unleased(now):
         # The id is one this site chose for this user and phone, so the record is ours.
         registration.mark_registered(link, by_name[link.id_in_service or ""])
     VerigatorUser.objects.filter(verigator_id__in=[user.user_id for user in batch]).update(seen_at=now)

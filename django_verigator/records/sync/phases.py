@@ -14,7 +14,7 @@ from ... import shown
 from ...db import retry_while_locked
 from ...exceptions import VerigatorError
 from ...models import RemoteDeletion, SyncRun, VerigatorUser
-from .. import deletion, registration
+from .. import deletion
 from ..links import State
 from ..provider import record_backend
 from ..registration import RegistrationResult
@@ -60,7 +60,7 @@ class Phases:
                 strangers, surplus = comparing.compare(batch)
                 unknown += len(strangers)
                 for user in surplus:
-                    retry_while_locked(partial(deletion.schedule, user.user_id, user.id_in_service))
+                    retry_while_locked(partial(RemoteDeletion.objects.schedule, user.user_id, user.id_in_service))
                 done += len(batch)
                 self._run.beat(done)
                 if self._is_over:
@@ -73,14 +73,14 @@ class Phases:
         self._run.phase(Phase.LOST)
         self._stage(Missing(self._backend, self._report, began))
         # A record that never came to be needs no deleting.
-        RemoteDeletion.objects.filter(verigator_id="", created_at__lt=began).delete()
+        RemoteDeletion.objects.without_user_id().filter(created_at__lt=began).delete()
 
     def register(self, *, force: bool, enqueue: Callable[[list[int]], object] | None = None) -> None:
         if self._backend is None or self._is_over:
             return
         found = waiting()
         if not force:
-            found = found.filter(registration.is_due(timezone.now()))
+            found = found.due(timezone.now())
         self._run.phase(Phase.REGISTER, found.count())
         if enqueue is None:
             self._stage(
@@ -103,7 +103,7 @@ class Phases:
             return False
         last = waiting().filter(leased_until__gt=timezone.now()).aggregate(last=Max("leased_until"))["last"]
         if last is None:
-            return RemoteDeletion.objects.filter(verigator_id="").exists()
+            return RemoteDeletion.objects.without_user_id().exists()
         self._run.phase(Phase.WAIT)
         while waiting().filter(leased_until__gt=timezone.now(), leased_until__lte=last).exists():
             if self._run.stop.wait(_WAIT_STEP):
@@ -115,9 +115,9 @@ class Phases:
         if self._backend is None:
             self._report.deletions_parked = RemoteDeletion.objects.count()
             return
-        rows = RemoteDeletion.objects.filter(verigator_id__gt="")
+        rows = RemoteDeletion.objects.with_user_id()
         if self._due_only:
-            rows = rows.filter(registration.is_due(timezone.now()))
+            rows = rows.due(timezone.now())
         deletion.cancel_for_records_in_use()
         left, before = rows.count(), self._report.deleted
         if not self._is_over:
@@ -134,7 +134,7 @@ class Phases:
             for batch in paging.batches(self._backend.users()):
                 strangers = comparing.compare(batch)[0][: count - self._report.unknown_deleted]
                 for user in strangers:
-                    retry_while_locked(partial(deletion.schedule, user.user_id, user.id_in_service))
+                    retry_while_locked(partial(RemoteDeletion.objects.schedule, user.user_id, user.id_in_service))
                 self._report.unknown_deleted += len(strangers)
                 self._run.beat(self._report.unknown_deleted)
                 if self._is_over or self._report.unknown_deleted >= count:
@@ -155,7 +155,7 @@ class Phases:
     def report_others(self) -> None:
         counts = self._report.counts
         fresh = counts[RegistrationResult.REGISTERED] + counts[RegistrationResult.REPAIRED]
-        others = VerigatorUser.objects.filter(state=State.REGISTERED).count() - fresh
+        others = VerigatorUser.objects.registered().count() - fresh
         counts[RegistrationResult.UNCHANGED] += max(0, others)
         refused = VerigatorUser.objects.filter(state=State.FAILED).count()
         counts[RegistrationResult.REFUSED] = max(refused, counts[RegistrationResult.REFUSED])
@@ -166,4 +166,4 @@ def waiting() -> Any:
     """Return the links that wait for registration: none where no provider keeps records."""
     if record_backend() is None:
         return VerigatorUser.objects.none()
-    return VerigatorUser.objects.filter(state__in=(State.PENDING, State.REPAIR))
+    return VerigatorUser.objects.waiting()

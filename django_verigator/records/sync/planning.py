@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from ...exceptions import VerigatorError
 from ...models import RemoteDeletion, VerigatorUser
 from .. import links
-from ..links import State
 from ..provider import record_backend
 from . import comparing, missing_links, paging, phases
 
@@ -33,7 +32,7 @@ class Plan:
 
 def plan() -> Plan:
     """Compare without writing anything, here or there."""
-    registered = VerigatorUser.objects.filter(state=State.REGISTERED)
+    registered = VerigatorUser.objects.registered()
     lost, unknown, error = registered.count(), 0, ""
     backend = record_backend()
     try:

@@ -46,7 +46,7 @@ class Registering(Stage[VerigatorUser]):
             self._again = []
             leased, others = retry_while_locked(partial(batches.lease, pks, force=self._force))
             for link in others:
-                if link.state in (State.PENDING, State.REPAIR):
+                if link.state in VerigatorUser.WAITING:
                     self._add(link, RegistrationResult.BUSY)
             self._repairing.update(link.pk for link in leased if link.state == State.REPAIR)
             if leased:
@@ -74,7 +74,7 @@ class Registering(Stage[VerigatorUser]):
             if isinstance(error, ResourceAlreadyExistsError) and link.pk not in self._renewed:
                 # As in a request: a fresh id, once. The other record is dealt with when the list is read again.
                 self._renewed.add(link.pk)
-                retry_while_locked(partial(registration.renew_id, link))
+                retry_while_locked(partial(link.replace_id, registration.new_id_in_service(link.user)))
                 again.append(link)
             else:
                 self._add(link, retry_while_locked(partial(registration.mark_failed, link, error)))
@@ -108,7 +108,7 @@ class Missing(Stage[VerigatorUser]):
         self._backend = backend
         self._report = report
         unseen = Q(seen_at=None) | Q(seen_at__lt=began)
-        rows = VerigatorUser.objects.filter(unseen, state=State.REGISTERED, registered_at__lt=began)
+        rows = VerigatorUser.objects.registered().filter(unseen, registered_at__lt=began)
         self._links = paging.in_pages(rows.select_related("user"))
 
     def fetch(self, count: int) -> Sequence[VerigatorUser]:

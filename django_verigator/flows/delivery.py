@@ -1,0 +1,205 @@
+"""A reserved code: the providers are asked for it, and the outcome is written.
+
+No transaction is open during a call. However many providers are asked, one send is counted and one deadline holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+
+from django.db import IntegrityError
+from django.db.models import Q
+from django.utils import timezone
+
+from .. import conf, db, events, rate_limits, signals
+from ..backends import BaseBackend, Started
+from ..constants import METHOD_SMS, METHOD_TOTP
+from ..db import atomic_with_retry, retry_on_deadlock
+from ..digests import digest
+from ..exceptions import Reason, Refused, VerigatorError
+from ..models import Challenge, PhoneChange, VerigatorUser
+from ..rate_limits import RateLimit
+from . import providers
+from .providers import NOT_ASKED, UNDONE
+
+Outcome = Challenge.Outcome
+LONGEST_PAUSE_SECONDS = 600
+
+
+@dataclass
+class Delivery:
+    """A code that is reserved and not asked for yet.
+
+    Attributes:
+        challenge: stored; what it waits for.
+        backends: to be asked in this order; none where the app's code from an earlier start is still good.
+        sends, calls: the rate limits consumed for the text, and for the calls that it takes.
+        previous: the step before; if nothing is sent now, its code stays good.
+    """
+
+    challenge: Challenge
+    link: VerigatorUser
+    method: str
+    change: PhoneChange | None
+    previous: Challenge | None
+    backends: list[BaseBackend]
+    sends: list[RateLimit] = field(default_factory=list)
+    calls: list[RateLimit] = field(default_factory=list)
+
+
+def pause_ends(challenge: Challenge) -> datetime:
+    return challenge.created_at + _pause(challenge)
+
+
+def _pause(challenge: Challenge) -> timedelta:
+    # Doubled with each further code of the same login; what matters to a user is the first one.
+    seconds = conf.current().LIMITS.RESEND_PAUSE * 2 ** min(challenge.sends, 10)
+    return timedelta(seconds=min(seconds, LONGEST_PAUSE_SECONDS))
+
+
+def deliver(delivery: Delivery) -> None:
+    """Ask the providers one after the other until one has sent the code, and write down what happened.
+
+    Raises:
+        Refused: nothing was sent, or nothing that may be used. The challenge stays stored and says so, unless the
+            code of the step before is good again.
+    """
+    challenge = delivery.challenge
+    if not delivery.backends:
+        events.record("code_still_good", challenge.user, method=challenge.method, challenge=challenge)
+        return
+    deadline = time.monotonic() + delivery.backends[0].total_timeout
+    errors: list[VerigatorError] = []
+    for backend in delivery.backends:
+        if errors:
+            # Before it is asked: whatever happens then, the row names the provider that may have sent.
+            challenge.verigator_id = ""
+            _write(challenge, backend=backend.alias)
+        try:
+            started = providers.start(backend, challenge, delivery.link, delivery.change, delivery.method, deadline)
+        except Refused as refused:
+            _settle_unsent(delivery, [])
+            raise refused
+        except VerigatorError as error:
+            _record_failure(challenge, error)
+            errors.append(error)
+            if not providers.another_may_send(error):
+                break
+        else:
+            _settle_started(delivery, started)
+            return
+    _settle_errors(delivery, errors)
+
+
+def _settle_started(delivery: Delivery, started: Started) -> None:
+    challenge = delivery.challenge
+    if started.method == METHOD_SMS and not conf.current().ALLOW_SMS:
+        forbidden = Refused(Reason.SMS_FORBIDDEN)
+        _write(challenge, outcome=Outcome.REFUSED, refusal=forbidden.reason.value, method=started.method)
+        record_refusal(challenge.user, forbidden)
+        raise forbidden
+    try:
+        _write_sent(challenge, Outcome.SENT, started.method, started.reference)
+    except IntegrityError:  # another user's code that may still be used has this reference
+        _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())
+        details: dict[str, Any] = {"reason": "reference_twice", "backend": challenge.backend}
+        events.record("send_failed", challenge.user, level=logging.WARNING, status=None, **details)
+        raise Refused(Reason.UNAVAILABLE) from None
+    if started.method == METHOD_TOTP:
+        rate_limits.refund(delivery.sends)
+    events.record("code_sent", challenge.user, signal=signals.code_sent, method=started.method, challenge=challenge)
+
+
+def _settle_errors(delivery: Delivery, errors: Sequence[VerigatorError]) -> None:
+    challenge = delivery.challenge
+    wait = min(error.retry_after or 0 for error in errors)
+    until = timezone.now() + timedelta(seconds=wait) if wait else None
+    if not any(error.sent for error in errors):
+        is_asked = not all(isinstance(error, NOT_ASKED) for error in errors)
+        _settle_unsent(delivery, [] if is_asked else delivery.calls, until)
+        _refuse_unavailable(until)
+    if all(not error.sent or error.status in UNDONE for error in errors):
+        # A provider saw the call and refused it: the send stays counted, so that nobody hammers it.
+        _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=until or timezone.now())
+        _refuse_unavailable(until)
+    # The text may be out: nothing is sent again by itself, and its PIN may be used.
+    _write_sent(challenge, Outcome.UNCLEAR, challenge.requested_method, "")
+
+
+def _refuse_unavailable(until: datetime | None) -> NoReturn:
+    raise Refused(Reason.UNAVAILABLE, until=until)
+
+
+def _settle_unsent(delivery: Delivery, calls: list[RateLimit], resend_at: datetime | None = None) -> None:
+    rate_limits.refund([*delivery.sends, *calls])
+    if delivery.previous is not None and delivery.previous.is_running(timezone.now()):
+        _restore(delivery.challenge, delivery.previous)
+    else:
+        _write(delivery.challenge, outcome=Outcome.UNAVAILABLE, resend_at=resend_at)
+
+
+def _restore(challenge: Challenge, previous: Challenge) -> None:
+    def swap_back() -> None:
+        Challenge.objects.filter(pk=challenge.pk).delete()
+        newer = Challenge.objects.open().filter(user_id=challenge.user_id)
+        if previous.method == METHOD_TOTP:
+            newer = newer.exclude(method=METHOD_TOTP)
+        if not newer.exists():
+            previous.transition({"superseded_at": None}, superseded_at=challenge.created_at)
+
+    atomic_with_retry(swap_back)
+
+
+def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str) -> None:
+    now = timezone.now()
+    values: dict[str, Any] = {
+        "outcome": outcome,
+        "method": method,
+        "reference": reference,
+        "sent_at": now,
+        "expires_at": now + timedelta(seconds=conf.current().LIMITS.CHALLENGE_SECONDS),
+        "resend_at": now + _pause(challenge),
+    }
+    if not reference:
+        _write(challenge, **values)
+        return
+    taken = digest("reference", f"{challenge.backend}.{reference}")
+
+    def write() -> None:
+        with db.atomic():
+            _write(challenge, **values, reference_digest=taken)
+
+    try:
+        retry_on_deadlock(write)
+    except IntegrityError:
+        # A row of this user, or one whose code is worth nothing any more, makes way.
+        elsewhere = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=challenge.user_id)
+        Challenge.objects.filter(reference_digest=taken).exclude(elsewhere).update(reference_digest=None)
+        retry_on_deadlock(write)
+
+
+def _write(challenge: Challenge, **values: Any) -> None:
+    challenge.record({**values, "verigator_id": challenge.verigator_id})
+
+
+def _record_failure(challenge: Challenge, error: VerigatorError) -> None:
+    if isinstance(error, NOT_ASKED):  # logged once, when the circuit opened
+        events.record("not_asked", challenge.user, reason=error.reason, backend=challenge.backend)
+    else:
+        events.record("send_failed", challenge.user, level=logging.WARNING, **error.details, backend=challenge.backend)
+
+
+def record_refusal(user: Any, refused: Refused) -> None:
+    events.record(
+        "send_refused",
+        user,
+        signal=signals.limit_reached,
+        level=logging.WARNING,
+        scope=refused.scope or refused.reason.value,
+        until=refused.until,
+    )

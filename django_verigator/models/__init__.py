@@ -1,0 +1,22 @@
+"""What is stored. A PIN never is; a phone number in full only on the link, and on a change of it that is under way."""
+
+from __future__ import annotations
+
+from .challenge import Challenge
+from .counter import Counter
+from .credentials import RecoveryCode, TrustedBrowser
+from .deletion import RemoteDeletion
+from .link import PhoneChange, VerigatorUser, new_epoch
+from .sync import SyncRun
+
+__all__ = [
+    "Challenge",
+    "Counter",
+    "PhoneChange",
+    "RecoveryCode",
+    "RemoteDeletion",
+    "SyncRun",
+    "TrustedBrowser",
+    "VerigatorUser",
+    "new_epoch",
+]

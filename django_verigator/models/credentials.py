@@ -1,0 +1,56 @@
+"""What stands in for the phone: recovery codes and trusted browsers. Only keyed digests are stored."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .base import BaseManager
+
+
+class RecoveryCode(models.Model):
+    """A code that stands in for the phone, once. Only its keyed digest is stored."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user"))
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    # Codes that support gives out are valid for minutes; a user's own set has no end.
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    used_at = models.DateTimeField(_("used"), null=True)
+
+    objects = BaseManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        verbose_name = _("recovery code")
+        verbose_name_plural = _("recovery codes")
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.created_at:%Y-%m-%d}"
+
+
+class TrustedBrowser(models.Model):
+    """A browser whose user need not prove the phone at each login. Only the keyed digest of its cookie is stored."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user"))
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    # What the trust was given for; another password or epoch ends it.
+    epoch = models.CharField(max_length=32, editable=False)
+    auth_hash = models.CharField(max_length=128, editable=False)
+    label = models.CharField(_("browser"), max_length=80, blank=True, default="")
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires"), db_index=True)
+    last_used_at = models.DateTimeField(_("last used"), default=timezone.now)
+    last_ip = models.GenericIPAddressField(_("last address"), null=True)
+
+    objects = BaseManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        verbose_name = _("trusted browser")
+        verbose_name_plural = _("trusted browsers")
+
+    def __str__(self) -> str:
+        return self.label

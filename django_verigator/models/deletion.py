@@ -1,0 +1,58 @@
+"""What must still be deleted at the provider."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .base import PrimaryManager, QuerySet
+
+
+class RemoteDeletionQuerySet(QuerySet["RemoteDeletion"]):
+    def due(self, now: datetime) -> RemoteDeletionQuerySet:
+        return self.filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=now))
+
+    def with_user_id(self) -> RemoteDeletionQuerySet:
+        """Those that can be asked for; of the others only the provider's list tells whether they are there."""
+        return self.filter(verigator_id__gt="")
+
+    def without_user_id(self) -> RemoteDeletionQuerySet:
+        return self.filter(verigator_id="")
+
+    def schedule(self, verigator_id: str | None, id_in_service: str | None) -> None:
+        """Note a record for deletion, in the transaction under way, so that a rollback keeps the record."""
+        if verigator_id or id_in_service:
+            self.create(verigator_id=verigator_id or "", id_in_service=id_in_service or "")
+
+
+_RemoteDeletionManager = PrimaryManager.from_queryset(RemoteDeletionQuerySet)
+
+
+class RemoteDeletion(models.Model):
+    """A record that must go at the provider: by its UserID, or by id_in_service where a reply was lost."""
+
+    verigator_id = models.CharField(max_length=128, blank=True, default="")
+    id_in_service = models.CharField(max_length=64, blank=True, default="")
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, db_index=True)
+    last_error = models.CharField(max_length=32, blank=True, default="")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = _RemoteDeletionManager()
+
+    class Meta:
+        base_manager_name = "objects"
+        verbose_name = _("deletion at the provider")
+        verbose_name_plural = _("deletions at the provider")
+        indexes = [
+            # Sync looks both up for each page of the provider's list.
+            models.Index(fields=["verigator_id"], name="verigator_deletion_id"),
+            models.Index(fields=["id_in_service"], name="verigator_deletion_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.verigator_id or self.id_in_service
