@@ -45,7 +45,7 @@ TAKE_IT_IN = {
 def shown(value: Any) -> str:
     # Whatever else there is, shows no more of itself than its class, or is not to be evaluated here (a QuerySet would
     # ask the database, which comes back here).
-    if isinstance(value, QuerySet):
+    if issubclass(type(value), QuerySet):
         return ""
     if type(value).__module__.partition(".")[0] in ("builtins", "django_verigator") or type(value) is QueryDict:
         try:
