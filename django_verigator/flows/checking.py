@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Concat, Substr
 from django.utils import timezone
 
 from .. import conf, signals
-from ..backends import BaseBackend, Checked, Recipient, asking, backends
+from ..backends import BaseBackend, Checked, Recipient, backends, protected_call
 from ..constants import METHOD_RECOVERY
 from ..exceptions import NoSuchResourceError, VerigatorError
 from ..models import Challenge, VerigatorUser
@@ -96,7 +96,7 @@ def _sender(challenge: Challenge) -> BaseBackend | None:
 def _ask(backend: BaseBackend, challenge: Challenge, pin: str) -> Checked:
     recipient = Recipient(challenge.verigator_id)
     cause = limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
-    with asking(backend, cause, backend.total_timeout):
+    with protected_call(backend, cause, backend.total_timeout):
         return backend.check(recipient, pin, challenge.reference, timeout=backend.total_timeout)
 
 

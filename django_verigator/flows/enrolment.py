@@ -10,7 +10,7 @@ from typing import Any
 from django.db import IntegrityError
 from django.utils import timezone
 
-from ..backends import BaseBackend, Cause, asking
+from ..backends import BaseBackend, CallOrigin, protected_call
 from ..exceptions import (
     CircuitOpenError,
     InvalidDataError,
@@ -73,7 +73,7 @@ def proposed(challenge: Challenge) -> PhoneChange | None:
 
 
 def register(
-    change: PhoneChange, backend: BaseBackend, *, cause: Cause | None = None, timeout: float | None = None
+    change: PhoneChange, backend: BaseBackend, *, cause: CallOrigin | None = None, timeout: float | None = None
 ) -> None:
     """Make the provider's record of a proposed phone, if the provider keeps records and it is not made yet.
 
@@ -112,8 +112,8 @@ def register(
         raise Refused(Reason.ENDED)
 
 
-def _create(change: PhoneChange, backend: BaseBackend, cause: Cause | None, timeout: float | None) -> str:
-    with asking(backend, cause, timeout):
+def _create(change: PhoneChange, backend: BaseBackend, cause: CallOrigin | None, timeout: float | None) -> str:
+    with protected_call(backend, cause, timeout):
         return backend.register(change.phone_number, change.id_in_service, timeout=timeout)
 
 

@@ -19,7 +19,7 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from .. import conf, phone
-from ..backends import Cause
+from ..backends import CallOrigin
 from ..models import Counter, VerigatorUser
 from .deadlocks import short_transaction
 from .digests import digest
@@ -125,9 +125,9 @@ def told_caps(user_pk: object) -> list[Cap]:
     return [Cap("told/user/hour", str(user_pk), 1, HOUR, Reason.SEND_LIMIT)]
 
 
-def cause(user_pk: object, phone_digest: str = "", address: str | None = None) -> Cause:
+def cause(user_pk: object, phone_digest: str = "", address: str | None = None) -> CallOrigin:
     """Return on whose account a provider is asked, for its circuit."""
-    return Cause(str(user_pk), phone_digest, countable(address))
+    return CallOrigin(str(user_pk), phone_digest, countable(address))
 
 
 def _half(limit: int) -> int:

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from ..cleaning import plain_text
-from ..client.masked import SecretText
+from ..client import SecretText
 from ..hidden import HiddenText
 from ..models import RecoveryCode
 from . import registration

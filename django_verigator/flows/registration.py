@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from .. import conf, phone, shown, signals
-from ..backends import BaseBackend, asking, backends
+from ..backends import BaseBackend, backends, protected_call
 from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
 from ..models import RemoteDeletion, VerigatorUser, new_epoch
 from . import events, limits, patience
@@ -403,7 +403,7 @@ def register(
 
 
 def _create(backend: BaseBackend, link: VerigatorUser, address: str | None, timeout: float | None) -> str:
-    with asking(backend, limits.cause(link.user_id, digest("phone", link.phone_number), address), timeout):
+    with protected_call(backend, limits.cause(link.user_id, digest("phone", link.phone_number), address), timeout):
         return backend.register(link.phone_number, link.id_in_service or "", timeout=timeout)
 
 

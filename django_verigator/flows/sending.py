@@ -20,7 +20,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from .. import conf, phone, signals
-from ..backends import BaseBackend, Cause, Recipient, Started, asking, backends
+from ..backends import BaseBackend, CallOrigin, Recipient, Started, backends, protected_call
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..exceptions import (
     CircuitOpenError,
@@ -285,13 +285,13 @@ def _call(
         return _start(backend, challenge, recipient, method, deadline)
 
 
-def _cause(challenge: Challenge) -> Cause:
+def _cause(challenge: Challenge) -> CallOrigin:
     return limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
 
 
 def _start(backend: BaseBackend, challenge: Challenge, recipient: Recipient, method: str, deadline: float) -> Started:
     timeout = _left(deadline)
-    with asking(backend, _cause(challenge), timeout):
+    with protected_call(backend, _cause(challenge), timeout):
         return backend.start(recipient, method, timeout=timeout)
 
 

@@ -18,7 +18,7 @@ from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from .. import conf, shown
-from ..backends import BaseBackend, RemoteUser, asking
+from ..backends import BaseBackend, RemoteUser, protected_call
 from ..exceptions import ResourceAlreadyExistsError, VerigatorError
 from ..models import PhoneChange, RemoteDeletion, SyncRun, VerigatorUser
 from . import limits, proposals, registration, runs
@@ -132,7 +132,7 @@ def sync_user(user: Any, *, timeout: float | None = None) -> tuple[VerigatorUser
         return link, Outcome.UNCHANGED
     if link.state == State.REGISTERED:
         try:
-            with asking(backend, limits.cause(link.user_id), timeout):
+            with protected_call(backend, limits.cause(link.user_id), timeout):
                 exists = backend.exists(link.verigator_id or "", timeout=timeout)
             if exists:
                 return link, Outcome.UNCHANGED

@@ -114,7 +114,7 @@ def test_M11_cookies_and_a_wait_of_ten_years_are_not_heeded(site, alice):
     site.sandbox.clear_faults()
     site.wait(3601)
     assert site.pending(alice).give_pin(site.pin(alice))["Location"] == HOME
-    assert list(backends.default.api._transport._sessions.get().cookies) == []
+    assert list(backends.default.api._transport._sessions.for_this_thread().cookies) == []
 
 
 def test_M08_a_provider_with_a_certificate_of_its_own_making_sees_no_header(site, alice):
