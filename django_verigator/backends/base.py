@@ -152,27 +152,18 @@ class HttpBackend(BaseBackend):
 
     def system_checks(self) -> list[CheckMessage]:
         found: list[CheckMessage] = []
-        where = f'VERIGATOR["BACKENDS"]["{self.alias}"]'
         advised = longest_advised("total_timeout")
         if self.total_timeout > advised:
-            found.append(
-                CheckWarning(
-                    f"{where}: a request may wait {self.total_timeout:g} seconds for it.",
-                    hint=f"Web servers give up on a worker after about 30: set total_timeout to {advised:g} or less.",
-                    id="verigator.W020",
-                )
-            )
+            text = f"a request may wait {self.total_timeout:g} seconds for it."
+            hint = f"Web servers give up on a worker after about 30: set total_timeout to {advised:g} or less."
+            found.append(self._message(CheckWarning, text, hint, id="verigator.W020"))
         # The provider is on the internet; a machine next door must not get what is sent.
-        found += [
-            Error(
-                f"{where}: its endpoint is a private address.",
-                hint="Leave endpoint out for the provider's own; the sandbox of this machine is at a loopback address.",
-                id="verigator.E023",
-            )
-            for host in self._hosts
-            if _is_private(host)
-        ]
-        return found
+        hint = "Leave endpoint out for the provider's own; the sandbox of this machine is at a loopback address."
+        private = self._message(Error, "its endpoint is a private address.", hint, id="verigator.E023")
+        return [*found, *(private for host in self._hosts if _is_private(host))]
+
+    def _message(self, kind: type[Error | CheckWarning], text: str, hint: str, *, id: str) -> CheckMessage:  # noqa: A002
+        return kind(f'VERIGATOR["BACKENDS"]["{self.alias}"]: {text}', hint=hint, id=id)
 
 
 def require_credentials(username: str, password: str) -> None:

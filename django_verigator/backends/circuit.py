@@ -155,15 +155,11 @@ class Circuit:
         if self._state(self._read()) == CircuitState.CLOSED:
             return False
         for store in (cache, _local):
-            try:
+            with _tolerating_cache_failures():
                 if store.get(self._tripped):
                     if store.add(self._probe, 1, seconds):
                         return True
                     raise self._refusal(_RETRY_BEHIND_PROBE)
-            except CircuitOpenError:
-                raise
-            except Exception as error:  # noqa: BLE001 - every cache has its own errors
-                _cache_failed(error)
         return False
 
     def release_probe(self) -> None:
@@ -184,11 +180,8 @@ class Circuit:
     def record_failure(self, error: VerigatorError, origin: CallOrigin | None = None) -> None:
         """Count a call that says "it is down", and open the circuit where that is one too many."""
         for store in (cache, _local):
-            try:
+            with _tolerating_cache_failures():
                 self._count_failure(store, error, origin)
-            except Exception as problem:  # noqa: BLE001 - a ValueError from a DummyCache: it keeps nothing
-                _cache_failed(problem)
-            else:
                 return
 
     def _count_failure(self, store: Any, error: VerigatorError, origin: CallOrigin | None) -> None:
@@ -232,10 +225,8 @@ class Circuit:
     def _read(self) -> dict[str, Any]:
         keys = [self._failures, self._open, self._tripped]
         known: dict[str, Any] = _local.get_many(keys)
-        try:
+        with _tolerating_cache_failures():
             known |= cache.get_many(keys)
-        except Exception as error:  # noqa: BLE001 - as above; this process knows what it has seen itself
-            _cache_failed(error)
         return known
 
     def _state(self, known: dict[str, Any]) -> CircuitState:
@@ -255,15 +246,20 @@ class Circuit:
 
     def _delete(self, *keys: str) -> None:
         _local.delete_many(keys)
-        try:
+        with _tolerating_cache_failures():
             cache.delete_many(keys)
-        except Exception as error:  # noqa: BLE001 - as above
-            _cache_failed(error)
 
 
-def _cache_failed(error: Exception) -> None:
-    if not isinstance(error, ValueError):
-        logger.warning("cache_failed error=%s", type(error).__name__)
+@contextmanager
+def _tolerating_cache_failures() -> Iterator[None]:
+    """Log what a cache raises in the block, and go on with what this process has seen itself."""
+    try:
+        yield
+    except CircuitOpenError:
+        raise
+    except Exception as error:  # noqa: BLE001 - every cache has its own errors
+        if not isinstance(error, ValueError):  # A DummyCache keeps nothing, and counts nothing up.
+            logger.warning("cache_failed error=%s", type(error).__name__)
 
 
 class Bulkhead:

@@ -109,40 +109,23 @@ class NumberVerificationBackend(HttpBackend):
 
     def system_checks(self) -> list[CheckMessage]:
         found = super().system_checks()
-        where = f'VERIGATOR["BACKENDS"]["{self.alias}"]'
         config = conf.current()
         if self.validity < config.LIMITS.CHALLENGE_SECONDS:
-            found.append(
-                Error(
-                    f"{where}: its PINs expire before CHALLENGE_SECONDS are over.",
-                    hint="Leave validity out, or make it at least as long.",
-                    id="verigator.E020",
-                )
-            )
+            text = "its PINs expire before CHALLENGE_SECONDS are over."
+            hint = "Leave validity out, or make it at least as long."
+            found.append(self._message(Error, text, hint, id="verigator.E020"))
         if self.pin_length < config.PIN_LENGTH:
-            found.append(
-                Error(
-                    f"{where}: its PINs are shorter than PIN_LENGTH, and more easily guessed than the limits assume.",
-                    hint="Leave pin_length out, or make it at least as long.",
-                    id="verigator.E020",
-                )
-            )
+            text = "its PINs are shorter than PIN_LENGTH, and more easily guessed than the limits assume."
+            hint = "Leave pin_length out, or make it at least as long."
+            found.append(self._message(Error, text, hint, id="verigator.E020"))
         if self.max_tries != 1:
-            found.append(
-                CheckWarning(
-                    f"{where}: the provider sends up to {self.max_tries} messages for each one that is counted.",
-                    hint="Leave max_tries out: users have a button for that, behind the limits.",
-                    id="verigator.W021",
-                )
-            )
+            text = f"the provider sends up to {self.max_tries} messages for each one that is counted."
+            hint = "Leave max_tries out: users have a button for that, behind the limits."
+            found.append(self._message(CheckWarning, text, hint, id="verigator.W021"))
         if self.credentials_in_query:
-            found.append(
-                CheckWarning(
-                    f"{where}: credentials and PINs stand in addresses, which servers on the way log.",
-                    hint="Set credentials_in_query only if the service refuses them in the body.",
-                    id="verigator.W022",
-                )
-            )
+            text = "credentials and PINs stand in addresses, which servers on the way log."
+            hint = "Set credentials_in_query only if the service refuses them in the body."
+            found.append(self._message(CheckWarning, text, hint, id="verigator.W022"))
         return found
 
 

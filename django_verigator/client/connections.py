@@ -10,9 +10,10 @@ from __future__ import annotations
 import http.client
 import os
 import threading
-import weakref
 from collections.abc import Mapping
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
+from types import SimpleNamespace
 from typing import Any
 
 import requests
@@ -31,20 +32,17 @@ class Connection:
 
     def __init__(self, route: Route, budget: Budget) -> None:
         self._address = route.address
-        self._socket = route.open(budget)
+        self.socket = route.open(budget)
         self._http = http.client.HTTPConnection(route.host, route.port)
         self._http.default_port = 443 if route.tls else 80
         self._http.auto_open = 0  # http.client would connect by itself, without a deadline.
-        self._http.sock = self._socket
-
-    def is_reusable(self) -> bool:
-        return self._socket.is_reusable()
+        self._http.sock = self.socket
 
     def send(
         self, budget: Budget, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
     ) -> http.client.HTTPResponse:
         """Send a request and return the answer once its headers are in."""
-        self._socket.budget = budget
+        self.socket.budget = budget
         budget.address = self._address
         try:
             budget.start_sending()
@@ -62,7 +60,7 @@ class Connection:
         return answer
 
     def close(self) -> None:
-        self._socket.abort()
+        self.socket.abort()
 
 
 class Answer:
@@ -113,53 +111,41 @@ class RouteAdapter(HTTPAdapter):
         super().__init__()
         self._route = route
         self._idle: list[Connection] = []
-        weakref.finalize(self, _close_all, self._idle)
 
     def get_connection_with_tls_context(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
+        """Return what ``HTTPAdapter`` takes for a pool of urllib3."""
         assert isinstance(request, BudgetedRequest)
-        return _Exchange(self._route, self._idle, request.budget)
+        return SimpleNamespace(urlopen=partial(self._exchange, request.budget))
 
     def cert_verify(self, *_: Any) -> None:
         """Do nothing: the TLS context of the route verifies."""
 
     def close(self) -> None:
-        _close_all(self._idle)
+        while self._idle:
+            self._idle.pop().close()
         super().close()
 
-
-class _Exchange:
-    """What ``HTTPAdapter`` takes for a pool of urllib3."""
-
-    def __init__(self, route: Route, idle: list[Connection], budget: Budget) -> None:
-        self._route = route
-        self._idle = idle
-        self._budget = budget
-
-    def urlopen(self, *, method: str, url: str, body: bytes | None, headers: Mapping[str, str], **_: Any) -> Answer:
+    def _exchange(
+        self, budget: Budget, *, method: str, url: str, body: bytes | None, headers: Mapping[str, str], **_: Any
+    ) -> Answer:
         """Send the request, again if a kept connection turns out to be dead before a byte of it has left."""
-        budget = self._budget
         while True:
-            connection = self._connect()
+            connection = self._connect(budget)
             try:
                 return Answer(connection.send(budget, method, url, body, headers), connection, self._idle)
             except OSError:
                 if not budget.reused or budget.sent or budget.timed_out:
                     raise
 
-    def _connect(self) -> Connection:
-        self._budget.start_connecting()
+    def _connect(self, budget: Budget) -> Connection:
+        budget.start_connecting()
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_reusable():
-                self._budget.reused = True
+            if connection.socket.is_reusable():
+                budget.reused = True
                 return connection
             connection.close()
-        return Connection(self._route, self._budget)
-
-
-def _close_all(connections: list[Connection]) -> None:
-    while connections:
-        connections.pop().close()
+        return Connection(self._route, budget)
 
 
 class RouteSession(requests.Session):
@@ -178,26 +164,22 @@ class RouteSession(requests.Session):
         return None
 
 
-class _ThreadState(threading.local):
-    pid = 0
-    session: RouteSession
-
-
-class Sessions:
+class Sessions(threading.local):
     """One session for each thread of each process. After a fork the connections of the parent stay the parent's."""
+
+    _pid = 0
+    _session: RouteSession
 
     def __init__(self, route: Route) -> None:
         self._route = route
-        self._state = _ThreadState()
 
     def for_this_thread(self) -> RouteSession:
-        pid = os.getpid()
-        if self._state.pid != pid:
-            self._state.session = RouteSession(self._route)
-            self._state.pid = pid
-        return self._state.session
+        if self._pid != os.getpid():
+            self._session = RouteSession(self._route)
+            self._pid = os.getpid()
+        return self._session
 
     def close(self) -> None:
         """Close the connections of this thread; the next call opens new ones."""
-        if self._state.pid == os.getpid():
-            self._state.session.close()
+        if self._pid == os.getpid():
+            self._session.close()

@@ -130,7 +130,7 @@ class Budget:
             raise
 
 
-class DeadlineSocket:
+class DeadlineSocket(io.RawIOBase):
     """A connected socket as http.client uses one, with or without TLS.
 
     Each operation takes as long as the budget says, however many packets that needs. A connection that is kept gets the
@@ -138,14 +138,13 @@ class DeadlineSocket:
     """
 
     def __init__(self, sock: socket.socket, budget: Budget) -> None:
+        super().__init__()
         self.budget = budget
         self._sock = sock
         self._tls: ssl.SSLObject | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._reader: _Reader | None = None
-        self._said_too_much = False
+        self._is_read = self._said_too_much = self._is_closed = False
         self._last_used = monotonic()
-        self._closed = False
         self._deadline = 0.0
 
     def start_tls(self, context: ssl.SSLContext, host: str) -> None:
@@ -157,7 +156,7 @@ class DeadlineSocket:
         """Say whether another request may go this way: the socket is open, was idle for less than ``REUSE_SECONDS``,
         and the other end said nothing beyond its answer.
         """
-        if self._closed or self._said_too_much or monotonic() - self._last_used > REUSE_SECONDS:
+        if self._is_closed or self._said_too_much or monotonic() - self._last_used > REUSE_SECONDS:
             return False
         try:
             self._sock.settimeout(0)
@@ -175,6 +174,12 @@ class DeadlineSocket:
         except OSError:
             pass
         return False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self.recv_into(buffer) if self._is_read else 0
 
     def recv_into(self, buffer: memoryview) -> int:
         if self.budget.sending and not self.budget.sent:
@@ -194,26 +199,28 @@ class DeadlineSocket:
         self._in_time(self._send if self._tls is None else self._send_through_tls, data)
 
     def makefile(self, *_: Any) -> io.BufferedReader:
-        self._reader = _Reader(self)
-        return self._reader
+        """Return the file that http.client reads one answer from, and closes behind it."""
+        self._is_read = True
+        return _AnswerFile(self)
+
+    def end_answer(self, file: io.BufferedReader) -> None:
+        """Note what was said beyond the answer: ``peek`` shows the buffer, and waits for nothing more."""
+        self._is_read = False
+        self._said_too_much = self._said_too_much or bool(file.peek(1))
+        self._last_used = monotonic()
+        if self._is_closed:
+            self._sock.close()
 
     def close(self) -> None:
-        """Close the socket, at once or together with what ``makefile`` gave, which may still be read."""
-        self._closed = True
-        if self._reader is None or self._reader.closed:
+        """Close the socket, at once or behind the answer that is being read."""
+        self._is_closed = True
+        if not self._is_read:
             self._sock.close()
 
     def abort(self) -> None:
         """Close the socket at once."""
-        self._closed = True
+        self._is_closed = True
         self._sock.close()
-
-    def reader_closed(self, unread: bytes) -> None:
-        self._reader = None
-        self._said_too_much = self._said_too_much or bool(unread)
-        self._last_used = monotonic()
-        if self._closed:
-            self._sock.close()
 
     def _in_time(self, operation: Callable[..., Any], *args: Any) -> Any:
         self._deadline = monotonic() + self.budget.remaining()
@@ -266,31 +273,11 @@ class DeadlineSocket:
             self._incoming.write_eof()
 
 
-class _Received(io.RawIOBase):
-    """The bytes that arrive at a socket, unbuffered."""
+class _AnswerFile(io.BufferedReader):
+    """Reads one answer from a socket, and leaves the socket open behind it."""
 
-    def __init__(self, sock: DeadlineSocket) -> None:
-        self.sock = sock
-        self.ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return 0 if self.ended else self.sock.recv_into(buffer)
-
-
-class _Reader(io.BufferedReader):
-    """The bytes that arrive at a socket, as the file http.client reads one answer from."""
-
-    raw: _Received
-
-    def __init__(self, sock: DeadlineSocket) -> None:
-        super().__init__(_Received(sock))
+    raw: DeadlineSocket
 
     def close(self) -> None:
-        if not self.closed:
-            self.raw.ended = True  # peek() shows what is in the buffer, and waits for nothing more.
-            unread = self.peek(1)
-            super().close()
-            self.raw.sock.reader_closed(unread)
+        if self.raw is not None and self.raw._is_read:
+            self.raw.end_answer(self)

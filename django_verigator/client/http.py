@@ -151,28 +151,21 @@ class Transport:
         Raises:
             VerigatorError: the call did not end in an answer that can be used.
         """
-        return self._with_retries(method, lambda: self._exchange_once(method, path, read, body, query, only_200))
 
-    def _exchange_once(
-        self,
-        method: str,
-        path: str,
-        read: Callable[[bytes], Result],
-        body: SecretBody | None,
-        query: SecretText | None,
-        only_200: bool,
-    ) -> Result:
-        response, budget = self._open(method, path, body, query)
-        try:
-            if only_200 and response.status_code != 200:
-                raise BadAnswer("another success than 200")
-            require_identity(response)
-            return read(read_body(response))
-        except Exception as problem:  # noqa: BLE001 - sockets that somebody has patched raise what they like
-            error = exchange_error(problem, budget, method, path, response.status_code)
-        finally:
-            response.close()
-        raise error
+        def exchange_once() -> Result:
+            response, budget = self._open(method, path, body, query)
+            try:
+                if only_200 and response.status_code != 200:
+                    raise BadAnswer("another success than 200")
+                require_identity(response)
+                return read(read_body(response))
+            except Exception as problem:  # noqa: BLE001 - sockets that somebody has patched raise what they like
+                error = exchange_error(problem, budget, method, path, response.status_code)
+            finally:
+                response.close()
+            raise error
+
+        return self._with_retries(method, exchange_once)
 
     def delete(self, path: str) -> None:
         """Send a DELETE. Any 2xx is a success, with any body (protocol: Messente docs, deleting-users: 202)."""
@@ -207,7 +200,7 @@ class Transport:
                     item = read(next(users))
                 except StopIteration:
                     return
-                except Exception as problem:  # noqa: BLE001 - as in _exchange_once
+                except Exception as problem:  # noqa: BLE001 - as in exchange
                     error = exchange_error(problem, budget, "GET", path, response.status_code)
                     break
                 yield item
@@ -249,7 +242,7 @@ class Transport:
                 timeout=(options.connect_timeout, options.read_timeout),
                 allow_redirects=False,
             )
-        except Exception as problem:  # noqa: BLE001 - as in _exchange_once
+        except Exception as problem:  # noqa: BLE001 - as in exchange
             error = exchange_error(problem, budget, method, path)
         else:
             logger.debug('"%s %s HTTP/1.1" %s', method, path, response.status_code)

@@ -25,9 +25,9 @@ _ENDPOINT = re.compile(r"https?://[!-~]+\Z", re.IGNORECASE)
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 
 
-def _seconds(default: float, advised: float | None = None) -> Any:
+def _seconds(default: float, advised: float = math.inf) -> Any:
     """Declare a positive number of seconds; the system checks warn of more than ``advised``."""
-    return field(default=default, metadata={"is_seconds": True, "advised": advised})
+    return field(default=default, metadata={"advised": advised})
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class ConnectionOptions:
     """A file or directory of CA certificates instead of those that come with requests (certifi)."""
 
     def __post_init__(self) -> None:
-        seconds = {option.name for option in fields(self) if "is_seconds" in option.metadata}
-        require_seconds(**{name: getattr(self, name) for name in seconds})
+        require_seconds(**{option.name: getattr(self, option.name) for option in fields(self) if option.metadata})
 
 
 class ConnectionArguments(TypedDict, total=False):

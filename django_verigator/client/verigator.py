@@ -24,10 +24,18 @@ ENDPOINT = "https://api.verigator.com"
 _ROOT = "/v1/service/service"  # protocol: "service" stands twice, in the docs and in both official clients.
 
 
+def _path(service_id: str, below: str = "") -> str:
+    return f"{_ROOT}/{_path_part('service_id', service_id)}{below}"
+
+
+def _user_path(service_id: str, user_id: str, below: str = "") -> str:
+    return _path(service_id, f"/users/{_path_part('user_id', user_id)}{below}")
+
+
 def _path_part(name: str, value: str) -> str:
-    """Return an id as one part of a path, percent-encoded; quoting leaves "." and ".." as they are."""
+    """Return an id percent-encoded."""
     require_text(**{name: value})
-    if value in {".", ".."}:
+    if value in {".", ".."}:  # Quoting leaves these as they are.
         raise ValueError(f"{name} must not be a dot segment")
     try:
         return quote(value, safe="")
@@ -36,31 +44,23 @@ def _path_part(name: str, value: str) -> str:
     raise ValueError(f"{name} must be valid text")
 
 
-def _service_path(service_id: str) -> str:
-    return f"{_ROOT}/{_path_part('service_id', service_id)}"
-
-
-def _users_path(service_id: str) -> str:
-    return f"{_service_path(service_id)}/users"
-
-
-def _user_path(service_id: str, user_id: str) -> str:
-    return f"{_users_path(service_id)}/{_path_part('user_id', user_id)}"
-
-
-def _service(data: dict[str, Any]) -> Service:
+def _service(data: dict[str, Any], **expected: str) -> Service:
+    answers.require_same(data, **expected)
     return Service(answers.id_of(data), answers.text_of(data, "ctime"), answers.text_of(data, "name"))
 
 
-def _user(data: dict[str, Any]) -> User:
+def _user(data: dict[str, Any], **expected: str) -> User:
+    answers.require_same(data, **expected)
     return User(answers.id_of(data), answers.text_of(data, "ctime"), answers.text_of(data, "id_in_service"))
 
 
-class Services:
-    """The calls of ``api.services``."""
-
+class _Calls:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+
+class Services(_Calls):
+    """The calls of ``api.services``."""
 
     def create(self, domain: str, name: str) -> Service:
         """Create a service (protocol: Messente docs, creating-service).
@@ -74,24 +74,16 @@ class Services:
 
     def get(self, service_id: str) -> Service:
         """Fetch a service (protocol: both official clients; no page of the docs)."""
-
-        def read(data: dict[str, Any]) -> Service:
-            answers.require_same(data, id=service_id)
-            return _service(data)
-
-        return self._transport.call("GET", _service_path(service_id), read)
+        return self._transport.call("GET", _path(service_id), lambda data: _service(data, id=service_id))
 
     def delete(self, service_id: str) -> bool:
         """Delete a service that has no users left, and return True."""
-        self._transport.delete(_service_path(service_id))
+        self._transport.delete(_path(service_id))
         return True
 
 
-class Users:
+class Users(_Calls):
     """The calls of ``api.users``."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def create(self, service_id: str, number: str, username: str) -> User:
         """Add a user (protocol: Messente docs, syncing-users).
@@ -103,25 +95,15 @@ class Users:
         Raises:
             ResourceAlreadyExistsError: the service has a user of that name.
         """
-        path = _users_path(service_id)
+        path = _path(service_id, "/users")
         require_text(number=number, username=username)
         body = json_body(phone_number=number, id_in_service=username)
         del number  # A debug page shows the variables of each frame.
-
-        def read(data: dict[str, Any]) -> User:
-            answers.require_same(data, id_in_service=username)
-            return _user(data)
-
-        return self._transport.call("POST", path, read, body)
+        return self._transport.call("POST", path, lambda data: _user(data, id_in_service=username), body)
 
     def get(self, service_id: str, user_id: str) -> User:
         """Fetch a user. The provider never returns the phone number."""
-
-        def read(data: dict[str, Any]) -> User:
-            answers.require_same(data, id=user_id)
-            return _user(data)
-
-        return self._transport.call("GET", _user_path(service_id, user_id), read)
+        return self._transport.call("GET", _user_path(service_id, user_id), lambda data: _user(data, id=user_id))
 
     def get_all(self, service_id: str) -> list[User]:
         """Return all users of a service at once; ``iter_all`` keeps one at a time in memory."""
@@ -133,7 +115,7 @@ class Users:
         The total time-out covers the way to the first user; after that ``idle_timeout`` seconds of silence end the
         list. An exception after some users means that the list is not complete. Close the iterator to stop early.
         """
-        return self._transport.stream(_users_path(service_id), _user)
+        return self._transport.stream(_path(service_id, "/users"), _user)
 
     def delete(self, service_id: str, user_id: str) -> bool:
         """Delete a user, and return True (protocol: Messente docs, deleting-users)."""
@@ -141,14 +123,11 @@ class Users:
         return True
 
 
-class Auth:
+class Auth(_Calls):
     """The calls of ``api.auth``."""
 
     METHOD_SMS = "sms"
     METHOD_TOTP = "totp"
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def initiate(self, service_id: str, user_id: str, method: str) -> StartedMethod:
         """Start an authentication: "sms" sends a PIN, "totp" asks for a code of the app.
@@ -159,7 +138,7 @@ class Auth:
         Raises:
             InvalidResponseError: also for "totp" where "sms" was asked for, which is not in the protocol.
         """
-        path = f"{_user_path(service_id, user_id)}/auth"
+        path = _user_path(service_id, user_id, "/auth")
         require_text(method=method)
 
         def read(data: dict[str, Any]) -> StartedMethod:
@@ -184,7 +163,7 @@ class Auth:
         Raises:
             VerigatorError: if its ``sent`` is True, the verdict is unknown, and the try may have been counted.
         """
-        path = f"{_user_path(service_id, user_id)}/auth"
+        path = _user_path(service_id, user_id, "/auth")
         require_text(token=token)
         body = json_body(token=token)
         if auth_id is not None:

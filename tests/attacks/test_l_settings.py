@@ -181,7 +181,8 @@ def test_L03_nothing_switches_the_check_of_certificates_off(monkeypatch):
     adapter = api._transport._sessions.for_this_thread().get_adapter(api.endpoint)
     request = BudgetedRequest()
     request.budget = Budget(1, 1, 1)
-    used = adapter.get_connection_with_tls_context(request, verify=False)._route.tls
+    pool = adapter.get_connection_with_tls_context(request, verify=False)
+    used = pool.urlopen.func.__self__._route.tls
     assert (used.verify_mode.name, used.check_hostname) == ("CERT_REQUIRED", True)
     api.close()
 
