@@ -133,12 +133,7 @@ class BaseBackend:
 
 
 class HttpBackend(BaseBackend):
-    """A backend that uses one of the clients of this package.
-
-    Args:
-        client: the provider's client.
-        addresses: the endpoints that it uses.
-    """
+    """A backend that uses one of the clients of this package; ``addresses`` are the endpoints of that."""
 
     def __init__(self, alias: str, client: Client, *addresses: str) -> None:
         super().__init__(alias)
@@ -167,11 +162,7 @@ class HttpBackend(BaseBackend):
 
 
 def require_credentials(username: str, password: str) -> None:
-    """Check that the options have API credentials.
-
-    Raises:
-        ValueError: one of them is missing.
-    """
+    """Raise ValueError unless the options have API credentials."""
     if not (username and password):
         raise ValueError('the API credentials are missing: set OPTIONS["username"] and OPTIONS["password"]')
 

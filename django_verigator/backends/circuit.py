@@ -133,11 +133,7 @@ class Circuit:
         return f"{self._state(known).value} for {seconds:.0f} s" if seconds else self._state(known).value
 
     def admit(self) -> bool:
-        """Let a call through, and return whether its success has to be reported too.
-
-        Raises:
-            CircuitOpenError: the circuit is open.
-        """
+        """Let a call through, unless the circuit is open; return whether its success has to be reported too."""
         known = self._read()
         if self._state(known) == CircuitState.OPEN:
             raise self._refusal(self._open_seconds(known))
@@ -146,11 +142,7 @@ class Circuit:
     def take_probe(self, seconds: float) -> bool:
         """Make a call the probe of a half-open circuit, and return whether it is (False: the circuit is closed).
 
-        Args:
-            seconds: after these another call may become the probe, should this one never come back.
-
-        Raises:
-            CircuitOpenError: another call is the probe.
+        After ``seconds`` another call may become the probe, should this one never come back.
         """
         if self._state(self._read()) == CircuitState.CLOSED:
             return False
@@ -271,11 +263,7 @@ class Bulkhead:
 
     @contextmanager
     def enter(self, most: int) -> Iterator[None]:
-        """Make a call in the block, one of at most ``most``; where those are quick, wait for one to end.
-
-        Raises:
-            ProviderBusyError: the calls under way are slow.
-        """
+        """Make a call in the block, as one of at most ``most``; wait for another to end only where those are quick."""
         with self._condition:
             deadline = time.monotonic() + LONGEST_WAIT
             while len(self._began) >= most:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 
 from .. import conf
 from ..client import NumberVerification
 from ..client.number_verification import ENDPOINT, MAX_PIN_LENGTH, MAX_VALIDITY, MIN_PIN_LENGTH, PIN_PLACE
-from ..client.options import ConnectionArguments, takes_connection_options
+from ..client.options import ConnectionArguments, Unpack, takes_connection_options
 from ..constants import METHOD_SMS
 from ..exceptions import NoSuchResourceError
 from .base import Checked, HttpBackend, Recipient, Started, require_credentials
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 MAX_TEMPLATE = 255  # characters
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ..client import Api
-from ..client.options import ConnectionArguments, takes_connection_options
+from ..client.options import ConnectionArguments, Unpack, takes_connection_options
 from ..client.verigator import ENDPOINT
 from ..exceptions import NoSuchResourceError, NoSuchServiceError
 from .base import Checked, HttpBackend, Recipient, RemoteUser, Started, require_credentials
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 _T = TypeVar("_T")
 _SERVICE_SECONDS = 60

@@ -29,21 +29,13 @@ class BadAnswer(Exception):  # noqa: N818 - never leaves the client
 
 
 def require_identity(response: requests.Response) -> None:
-    """Refuse a compressed body: none is asked for, and 200 KB of gzip can become 200 MB.
-
-    Raises:
-        BadAnswer: the body is compressed.
-    """
+    """Refuse a compressed body: none is asked for, and 200 KB of gzip can become 200 MB."""
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
         raise BadAnswer("a compressed body")
 
 
 def read_body(response: requests.Response) -> bytes:
-    """Read a body to its end.
-
-    Raises:
-        BadAnswer: it is longer than ``MAX_BODY`` bytes.
-    """
+    """Read a body to its end, and refuse one that is longer than ``MAX_BODY``."""
     body = bytearray()
     while piece := read_piece(response, MAX_BODY + 1 - len(body)):
         body += piece

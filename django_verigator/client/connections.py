@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import os
 import threading
+import weakref
 from collections.abc import Mapping
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
@@ -111,6 +112,7 @@ class RouteAdapter(HTTPAdapter):
         super().__init__()
         self._route = route
         self._idle: list[Connection] = []
+        weakref.finalize(self, _close_all, self._idle)  # A thread that ends closes its connections.
 
     def get_connection_with_tls_context(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
         """Return what ``HTTPAdapter`` takes for a pool of urllib3."""
@@ -121,8 +123,7 @@ class RouteAdapter(HTTPAdapter):
         """Do nothing: the TLS context of the route verifies."""
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        _close_all(self._idle)
         super().close()
 
     def _exchange(
@@ -146,6 +147,11 @@ class RouteAdapter(HTTPAdapter):
                 return connection
             connection.close()
         return Connection(self._route, budget)
+
+
+def _close_all(connections: list[Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class RouteSession(requests.Session):

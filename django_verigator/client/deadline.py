@@ -71,11 +71,7 @@ class Budget:
         self.reused = self.sending = False
 
     def start_sending(self) -> None:
-        """Bound each wait by the read time-out, and take what leaves from now on for the request.
-
-        Raises:
-            TimeoutError: it is too late to begin.
-        """
+        """Bound each wait by the read time-out, and take what leaves for the request (TimeoutError if too late)."""
         self._wait = self._read
         self.remaining()
         self.sending = True
@@ -91,11 +87,7 @@ class Budget:
             self._deadline += seconds
 
     def remaining(self) -> float:
-        """Return the seconds that the next wait may take.
-
-        Raises:
-            TimeoutError: none are left.
-        """
+        """Return the seconds that the next wait may take; raise TimeoutError if there are none."""
         if self._deadline is None:
             return self._wait
         seconds = min(self._wait, self._deadline - monotonic())
@@ -105,11 +97,7 @@ class Budget:
         return seconds
 
     def spend_bytes(self, received: int) -> None:
-        """Count bytes that were received.
-
-        Raises:
-            TooMuchReceived: they are more than ``MAX_RECEIVED``.
-        """
+        """Count received bytes; raise TooMuchReceived if they are more than ``MAX_RECEIVED``."""
         self._bytes_left -= received
         if self._bytes_left < 0:
             self.garbled = True
@@ -131,10 +119,8 @@ class Budget:
 
 
 class DeadlineSocket(io.RawIOBase):
-    """A connected socket as http.client uses one, with or without TLS.
-
-    Each operation takes as long as the budget says, however many packets that needs. A connection that is kept gets the
-    budget of each exchange it serves.
+    """A connected socket as http.client uses one, with or without TLS. Each operation takes as long as the budget says,
+    however many packets that needs.
     """
 
     def __init__(self, sock: socket.socket, budget: Budget) -> None:
@@ -153,9 +139,7 @@ class DeadlineSocket(io.RawIOBase):
         self._in_time(self._through_tls, self._tls.do_handshake)
 
     def is_reusable(self) -> bool:
-        """Say whether another request may go this way: the socket is open, was idle for less than ``REUSE_SECONDS``,
-        and the other end said nothing beyond its answer.
-        """
+        """Say whether the socket is open, was idle for no long time, and heard nothing beyond its answer."""
         if self._is_closed or self._said_too_much or monotonic() - self._last_used > REUSE_SECONDS:
             return False
         try:

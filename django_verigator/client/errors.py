@@ -91,11 +91,7 @@ class ProxyRefusedError(OSError):
 
 
 def status_error(status: int, method: str, path: str, retry_after: str | None) -> VerigatorError:
-    """Return the error for a status that is no success.
-
-    Args:
-        retry_after: text of the header Retry-After, or None; read for 429 and 503.
-    """
+    """Return the error for a status that is no success; the header Retry-After is read for 429 and 503."""
     if status in _BY_STATUS:
         kind, message = _BY_STATUS[status]
     elif 400 <= status < 500:
@@ -153,7 +149,7 @@ def exchange_error(
 
 
 def explanation(why: str) -> str:
-    """Return what a word means; "proxy_" in front of a word about connecting is about the proxy."""
+    """Return what a word means; "proxy_" stands in front of one about connecting."""
     return WHY.get(why) or f"it is a proxy: {WHY[why.removeprefix('proxy_')]}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -24,6 +24,7 @@ from .errors import exchange_error, status_error
 from .options import (
     ConnectionArguments,
     ConnectionOptions,
+    Unpack,
     choose_proxy,
     clean_endpoint,
     mask_proxies,
@@ -33,9 +34,6 @@ from .options import (
 from .route import Route, tls_context
 from .secrets import SecretBody, SecretText
 from .userlist import iter_users
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 Result = TypeVar("Result")
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from django_verigator.exceptions import (
     InternalError,
@@ -24,12 +23,9 @@ from django_verigator.exceptions import (
 
 from .answers import BadAnswer, parse_text
 from .http import Client, Transport
-from .options import ConnectionArguments, mask_proxies, takes_connection_options
+from .options import ConnectionArguments, Unpack, mask_proxies, takes_connection_options
 from .results import Verification
 from .secrets import SecretForm, SecretText, form_text, require_text
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 ENDPOINT = "https://api2.messente.com"
 BACKUP_ENDPOINT = "https://api3.messente.com"

@@ -13,12 +13,17 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from requests.utils import select_proxy
 
 from .secrets import HEADER_TEXT, SecretText, hide_values
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack as Unpack
+else:
+    Unpack = dict  # typing has Unpack since Python 3.11; nothing at run time needs more of it than its name.
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _ENDPOINT = re.compile(r"https?://[!-~]+\Z", re.IGNORECASE)
@@ -67,11 +72,7 @@ class ConnectionArguments(TypedDict, total=False):
 
 
 def mask_proxies(connection: ConnectionArguments) -> None:
-    """Mask the proxies in ``**connection``, whose addresses may hold passwords: a debug page shows variables.
-
-    Raises:
-        ValueError: they are no dict.
-    """
+    """Mask the proxies in ``**connection``, whose addresses may hold passwords: a debug page shows variables."""
     if "proxies" in connection:
         connection["proxies"] = hide_values(connection["proxies"])
 
@@ -89,11 +90,7 @@ def takes_connection_options(function: _Function) -> _Function:
 
 
 def require_seconds(**values: float) -> None:
-    """Check time-outs.
-
-    Raises:
-        ValueError: a value is not a positive, finite number.
-    """
+    """Raise ValueError unless each value is a positive, finite number."""
     for name, value in values.items():
         if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
             raise ValueError(f"{name} must be a positive number of seconds")
@@ -115,12 +112,9 @@ def is_loopback(host: str) -> bool:
 
 
 def clean_endpoint(endpoint: str) -> str:
-    """Return the endpoint without a slash at its end.
+    """Return the endpoint without a slash at its end, or raise ValueError.
 
     Plain HTTP is for this machine only, since each request carries the credentials.
-
-    Raises:
-        ValueError: the endpoint cannot be used.
     """
     if not isinstance(endpoint, str) or not _ENDPOINT.match(endpoint):
         raise ValueError("endpoint must be an http(s) address in ASCII")
@@ -147,12 +141,9 @@ class Proxy:
 
 
 def choose_proxy(endpoint: str, proxies: Mapping[str, str] | None) -> Proxy | None:
-    """Return the one of ``proxies`` that serves an https:// endpoint, or None.
+    """Return the one of ``proxies`` that serves an https:// endpoint, or None; raise ValueError for a wrong one.
 
     Plain HTTP goes to this machine, and never to a proxy: the credentials would be readable there.
-
-    Raises:
-        ValueError: an address is not an http:// one, or its user and password cannot be sent.
     """
     for address in (proxies or {}).values():
         if not isinstance(address, str) or not address.lower().startswith("http://"):

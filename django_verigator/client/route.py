@@ -78,14 +78,9 @@ def _join(host: str, port: int) -> str:
 
 
 def connect_to_first(found: Sequence[Any], seconds: float) -> socket.socket:
-    """Return a socket that is connected to one of several addresses, without waiting long for one that is dead.
+    """Return a socket that is connected to one of the addresses that getaddrinfo ``found``, after ``seconds`` at most.
 
-    Args:
-        found: addresses, as getaddrinfo returns them.
-        seconds: for all of them together.
-
-    Raises:
-        OSError: of the address that failed last; TimeoutError if none answered in time.
+    No address that is dead is waited for for long. Raises the OSError of the one that failed last.
     """
     deadline = monotonic() + seconds
     failure = OSError("no address")
@@ -151,13 +146,9 @@ def _open_tunnel(sock: DeadlineSocket, address: str, proxy: Proxy) -> None:
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Return a context that verifies the other end; nothing in the environment changes it.
+    """Return a context that verifies against a file or directory of CA certificates (None: those of requests).
 
-    Args:
-        ca_bundle: file or directory of CA certificates; None for those that come with requests.
-
-    Raises:
-        ValueError: there are no certificates to be read.
+    Nothing in the environment changes it. Raises ValueError if there are no certificates to be read.
     """
     path = ca_bundle or DEFAULT_CA_BUNDLE_PATH
     try:

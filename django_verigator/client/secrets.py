@@ -41,11 +41,7 @@ class SecretForm(SecretBody):
 
 
 def hide_values(values: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a copy with masked values, for a dict that holds a password under a key that does not say so.
-
-    Raises:
-        ValueError: ``values`` is no dict.
-    """
+    """Return a copy with masked values, for a dict that holds a password under a key that does not say so."""
     if not isinstance(values or {}, Mapping):
         raise ValueError("not a dict of texts")
     return {key: SecretText(value) if isinstance(value, str) else value for key, value in (values or {}).items()}
@@ -73,11 +69,7 @@ def service_auth(username: str, password: str) -> SecretText | None:
 
 
 def require_text(**values: object) -> None:
-    """Check arguments that callers pass in; the message never repeats a value.
-
-    Raises:
-        ValueError: a value is not a str, or is blank.
-    """
+    """Raise ValueError, without repeating the value, unless each value is a str that is not blank."""
     for name, value in values.items():
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{name} must be a str that is not blank")

@@ -83,12 +83,8 @@ class _Text:
 def iter_users(receive: Callable[[], bytes]) -> Iterator[dict[str, Any]]:
     """Yield each object of the array ``users`` in a JSON object.
 
-    Args:
-        receive: returns the next bytes of the body, b"" at its end.
-
-    Raises:
-        BadAnswer: the whole is anything else, also after some users were yielded; a body that ends before the JSON
-            does is no success.
+    ``receive`` returns the next bytes of the body, b"" at its end. BadAnswer comes also after some users were yielded,
+    since a body that ends before the JSON does is no success.
     """
     source = _Text(receive)
     keys: set[str] = set()

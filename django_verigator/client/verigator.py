@@ -8,17 +8,14 @@ costs a try, and a second registration makes a second record.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from . import answers
 from .http import IDLE_TIMEOUT, Client, Transport
-from .options import ConnectionArguments, mask_proxies, takes_connection_options
+from .options import ConnectionArguments, Unpack, mask_proxies, takes_connection_options
 from .results import Service, StartedMethod, User, Verification
 from .secrets import json_body, require_text, service_auth
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 ENDPOINT = "https://api.verigator.com"
 _ROOT = "/v1/service/service"  # protocol: "service" stands twice, in the docs and in both official clients.
