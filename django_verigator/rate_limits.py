@@ -17,7 +17,7 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from . import addresses, db
-from .backends import Cause
+from .backends import CallOrigin
 from .db import atomic_with_retry
 from .digests import digest
 from .exceptions import Reason, Refused
@@ -45,9 +45,9 @@ class RateLimit:
         return digest(f"counter.{self.scope}", self.value)
 
 
-def cause(user_pk: object, phone_digest: str = "", address: str | None = None) -> Cause:
+def cause(user_pk: object, phone_digest: str = "", address: str | None = None) -> CallOrigin:
     """Return on whose account a provider is asked, for its circuit."""
-    return Cause(str(user_pk), phone_digest, addresses.rate_limit_key(address))
+    return CallOrigin(str(user_pk), phone_digest, addresses.rate_limit_key(address))
 
 
 class NotConsumedError(Exception):

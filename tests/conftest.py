@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, models
 from django.test import Client
 from django.test.utils import isolate_apps
 
-from django_verigator.backends import breaker, locmem
+from django_verigator.backends import circuit, locmem
 
 PASSWORD = "correct horse"
 PHONE = "+37255500067"
@@ -21,7 +21,7 @@ WRONG_PIN = "0000"  # no stand-in sends it
 @pytest.fixture(autouse=True)
 def _clean() -> None:
     locmem.reset()
-    breaker.reset()
+    circuit.reset()
     cache.clear()
 
 

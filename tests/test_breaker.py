@@ -1,4 +1,4 @@
-"""The circuit breaker and the room: who is asked, who is not, and what a login costs meanwhile."""
+"""The circuit breaker and the bulkhead: who is asked, who is not, and what a login costs meanwhile."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection
 
-from django_verigator.backends import BaseBackend, Cause, Circuit, asking, backends, breaker, locmem
+from django_verigator.backends import BaseBackend, CallOrigin, Circuit, backends, locmem, protected_call
 from django_verigator.backends import CircuitState as State
+from django_verigator.backends import circuit as circuits
 from django_verigator.exceptions import (
     CircuitOpenError,
     ConnectionFailedError,
@@ -52,8 +53,8 @@ class Provider(BaseBackend):
     error: Exception | None = None
     calls = 0
 
-    def ask(self, cause: Cause | None = None, timeout: float | None = None) -> None:
-        with asking(self, cause, timeout):
+    def ask(self, cause: CallOrigin | None = None, timeout: float | None = None) -> None:
+        with protected_call(self, cause, timeout):
             self.calls += 1
             if self.error is not None:
                 raise self.error
@@ -83,7 +84,7 @@ def use_cache(settings, kind):
 
 def pass_open_time(circuit):
     """As if the time were over in which nobody asks."""
-    for store in (cache, breaker._local):
+    for store in (cache, circuits._local):
         try:
             store.delete(circuit._open)
         except ConnectionError:  # the cache that is down
@@ -119,9 +120,9 @@ def test_circuit__opens_probes_and_closes_with_every_kind_of_cache(provider, cir
 def test_circuit__is_shared_by_all_who_share_the_cache(provider, circuit, settings, kind):
     use_cache(settings, kind)
     provider.fail(times=FAILURES - 1)
-    breaker.reset()  # as another process, which has seen nothing itself
+    circuits.reset()  # as another process, which has seen nothing itself
     provider.fail(times=1)
-    breaker.reset()
+    circuits.reset()
     assert circuit.state == State.OPEN
 
 
@@ -132,7 +133,7 @@ def test_half_open__lets_one_call_through(provider, circuit, settings, kind):
     provider.fail()
     pass_open_time(circuit)
     provider.error, provider.calls = None, 0
-    inside = asking(provider)
+    inside = protected_call(provider)
     inside.__enter__()
     for _ in range(3):
         with pytest.raises(CircuitOpenError):
@@ -227,10 +228,10 @@ def test_clock_that_jumps__neither_holds_the_circuit_open_nor_floods_the_provide
     provider.fail()
     now = time.time
     # Only our own clock: the cache has its server's.
-    monkeypatch.setattr(breaker.time, "time", lambda: now() + 60 * minutes, raising=True)
+    monkeypatch.setattr(circuits.time, "time", lambda: now() + 60 * minutes, raising=True)
     assert circuit.state != State.CLOSED
     known = circuit._read() | {circuit._open: (now() + 30, 30)}
-    assert circuit._left(known) == 0
+    assert circuit._open_seconds(known) == 0
     provider.fail(times=1)
     with pytest.raises(CircuitOpenError) as refused:
         provider.ask()
@@ -239,7 +240,7 @@ def test_clock_that_jumps__neither_holds_the_circuit_open_nor_floods_the_provide
 
 @pytest.mark.threat("R30")
 def test_no_negative_wait(circuit):
-    assert circuit._left({circuit._open: (time.time() - 5, 30)}) == 0
+    assert circuit._open_seconds({circuit._open: (time.time() - 5, 30)}) == 0
 
 
 def test_two_sites_on_one_cache__do_not_share_a_circuit(provider, circuit, settings):
@@ -258,7 +259,7 @@ SHARED = [{"user": "7"}, {"number": "a digest"}, {"address": "9.9.9.9"}]
 
 
 def somebody(number, /, **shared):
-    return Cause(**{"user": f"u{number}", "number": f"n{number}", "address": f"a{number}", **shared})
+    return CallOrigin(**{"user": f"u{number}", "number": f"n{number}", "address": f"a{number}", **shared})
 
 
 @pytest.mark.fault("T03")
@@ -289,7 +290,7 @@ def test_failures_of_several_users__open_the_circuit_and_a_success_begins_anew(p
 @pytest.mark.fault("T03")
 def test_failures_without_a_number_and_an_address__are_told_apart_by_the_user(provider, circuit):
     for number in range(FAILURES):
-        provider.fail(OOPS, times=1, cause=Cause(f"u{number}"))
+        provider.fail(OOPS, times=1, cause=CallOrigin(f"u{number}"))
     assert circuit.state == State.OPEN
 
 
@@ -340,7 +341,7 @@ def never(monkeypatch):
 
 def open_circuit() -> None:
     for _ in range(FAILURES):
-        Circuit("default").failed(ConnectionFailedError(sent=False))
+        Circuit("default").record_failure(ConnectionFailedError(sent=False))
 
 
 @pytest.mark.threat("R01", "R26")
@@ -417,7 +418,7 @@ class Crowd:
 
     def ask(self) -> None:
         try:
-            with asking(self.provider):
+            with protected_call(self.provider):
                 self.inside.release()
                 self.answer.wait(10)
         except ProviderBusyError as error:
@@ -440,7 +441,7 @@ class Crowd:
 
 @pytest.mark.threat("R40")
 def test_provider_that_hangs__holds_no_more_threads_than_allowed(provider, settings, monkeypatch):
-    monkeypatch.setattr(breaker, "SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(circuits, "SLOW_SECONDS", 0.2)
     crowd = Crowd(provider, settings, most=2)
     crowd.send(2)
     assert crowd.inside.acquire(timeout=5)
@@ -448,13 +449,13 @@ def test_provider_that_hangs__holds_no_more_threads_than_allowed(provider, setti
     time.sleep(0.25)
     with in_time(0.5):
         for _ in range(50):
-            with pytest.raises(ProviderBusyError) as refused, asking(provider):
+            with pytest.raises(ProviderBusyError) as refused, protected_call(provider):
                 raise AssertionError("asked")
     assert not refused.value.sent
     crowd.answer.set()
     crowd.join()
     assert crowd.ended == ["answered"] * 2
-    with asking(provider):
+    with protected_call(provider):
         pass
 
 
@@ -473,8 +474,8 @@ def test_busy__counts_no_send_and_goes_on_to_the_next_backend(alice, browser, se
     path = "django_verigator.backends.locmem.LocMemBackend"
     entries = {"default": {"BACKEND": path}, "next": {"BACKEND": path, "OPTIONS": {"keeps_users": False}}}
     settings.VERIGATOR = {**settings.VERIGATOR, "BACKENDS": entries, "LIMITS": {"PROVIDER_CALLS_AT_ONCE": 1}}
-    monkeypatch.setattr(breaker, "SLOW_SECONDS", 0)
-    with asking(backends.default):
+    monkeypatch.setattr(circuits, "SLOW_SECONDS", 0)
+    with protected_call(backends.default):
         give_password(browser)
     assert Challenge.objects.get().backend == "next"
     assert browser.post(PIN_PAGE, {"pin": locmem.outbox[-1].pin})["Location"] == "/private/"

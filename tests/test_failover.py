@@ -388,7 +388,7 @@ def test_page__says_why_a_text_came_in_place_of_the_app(alice, browser, use):
 
 def test_open_circuit__is_passed_by_without_a_call(alice, browser, monkeypatch):
     for _ in range(4):
-        Circuit("first").failed(ConnectionFailedError(sent=False))
+        Circuit("first").record_failure(ConnectionFailedError(sent=False))
 
     def never(*args, **kwargs):
         raise AssertionError("asked")

@@ -1,4 +1,7 @@
-"""The providers a site has configured, by alias: ``backends["default"]``; ``backends.default`` is the first one."""
+"""The providers that a site has configured, by alias: ``backends["default"]``; ``backends.default`` is the first one.
+
+``__all__`` lists what other code may use.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +16,28 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from .. import conf
-from ..client.masked import hide_values
+from ..client.secrets import hide_values
 from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
-from .breaker import Cause, Circuit, CircuitState, asking
+from .circuit import CallOrigin, Circuit, CircuitState, protected_call
 
 __all__ = [
     "BaseBackend",
-    "Cause",
+    "CallOrigin",
     "Checked",
     "Circuit",
     "CircuitState",
     "Recipient",
     "RemoteUser",
     "Started",
-    "asking",
     "backends",
+    "protected_call",
 ]
 
 logger = logging.getLogger("django_verigator")
 
 
 class Backends:
-    """One instance an alias and process. A backend is safe to use from several threads."""
+    """One instance for each alias in a process; threads share it."""
 
     def __init__(self) -> None:
         self._built: dict[str, BaseBackend] = {}
@@ -43,13 +46,13 @@ class Backends:
         """Return the backend of this alias.
 
         Raises:
-            KeyError: if the settings do not list the alias (any more).
-            ImproperlyConfigured: if it cannot be built, or is a stand-in where none is allowed.
+            KeyError: the settings do not list the alias, or no longer.
+            ImproperlyConfigured: the backend cannot be built, or is a stand-in where none is allowed.
         """
         backend = self._built.get(alias)
         if backend is None:
             backend = self._built[alias] = build(alias)
-        # Asked for each time, since a WSGI server runs no system checks.
+        # Checked at each use, since a WSGI server runs no system checks.
         if backend.is_stand_in and not stand_ins_allowed():
             raise ImproperlyConfigured(
                 f'VERIGATOR["BACKENDS"]["{alias}"] is a stand-in for tests and development, and DEBUG is off.'
@@ -61,14 +64,14 @@ class Backends:
 
     @property
     def default(self) -> BaseBackend:
-        """The provider that starts new challenges: the first entry."""
+        """Return the provider that starts new challenges: the first entry."""
         return self[next(iter(self))]
 
     def usable(self) -> list[BaseBackend]:
-        """Return the backends in the order of the settings, without those that cannot be built: logged, not raised.
+        """Return the backends in the order of the settings; one that cannot be built is logged and left out.
 
         Raises:
-            ImproperlyConfigured: if none can be.
+            ImproperlyConfigured: no backend can be built.
         """
         found: list[BaseBackend] = []
         problem: ImproperlyConfigured | None = None
@@ -84,18 +87,24 @@ class Backends:
         return found
 
     def reset(self) -> None:
+        """Have every backend built anew at its next use."""
         self._built.clear()
 
 
 def build(alias: str) -> BaseBackend:
-    """Build the backend of an alias from the settings (KeyError, ImproperlyConfigured as Backends says)."""
+    """Build the backend of an alias from the settings.
+
+    Raises:
+        KeyError: the settings do not list the alias.
+        ImproperlyConfigured: the backend cannot be built.
+    """
     entry = conf.current().BACKENDS[alias]
     cls = conf.resolve(entry["BACKEND"])
     options = entry.get("OPTIONS", {})
     try:
-        taken = inspect.signature(cls).parameters
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
-            for _, problem in conf.unknown(options, taken, f'VERIGATOR["BACKENDS"]["{alias}"]["OPTIONS"]'):
+        accepted = inspect.signature(cls).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+            for _, problem in conf.unknown(options, accepted, f'VERIGATOR["BACKENDS"]["{alias}"]["OPTIONS"]'):
                 raise ImproperlyConfigured(problem)
         backend = cls(alias, **options)
     except (TypeError, ValueError) as error:
@@ -106,6 +115,7 @@ def build(alias: str) -> BaseBackend:
 
 
 def stand_ins_allowed() -> bool:
+    """Return whether backends that show PINs to developers may be used: with DEBUG on, or VERIGATOR["STAND_IN"]."""
     return bool(django_settings.DEBUG or conf.current().STAND_IN)
 
 
@@ -113,15 +123,15 @@ backends = Backends()
 
 
 def hide_proxies() -> None:
-    """Have debug pages and mails of errors mask OPTIONS["proxies"], as they do "password"."""
-    with suppress(Exception):  # settings of a wrong shape are for the checks
+    """Mask OPTIONS["proxies"] in the settings, as debug pages and mails of errors mask "password" by themselves."""
+    with suppress(Exception):  # The system checks report settings of a wrong shape.
         for entry in getattr(django_settings, conf.NAME)["BACKENDS"].values():
             if entry.get("OPTIONS", {}).get("proxies"):
                 entry["OPTIONS"]["proxies"] = hide_values(entry["OPTIONS"]["proxies"])
 
 
 @receiver(setting_changed)
-def _forget(*, setting: str, **kwargs: object) -> None:
+def _reset_on_change(*, setting: str, **kwargs: object) -> None:
     if setting == conf.NAME:
         hide_proxies()
         backends.reset()

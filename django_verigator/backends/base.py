@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
+from urllib.parse import urlsplit
 
-from django.core.checks import CheckMessage
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
 
+from .. import check_ids
+from ..client import ConnectionOptions, is_loopback
+from ..client.http import Client
+from ..client.options import longest_advised
 from ..constants import METHOD_SMS, METHOD_TOTP
 
 
@@ -17,7 +24,7 @@ class Recipient:
 
     Attributes:
         user_id: the provider's UserID, or "" where the provider keeps no user records.
-        phone_number: E.164, or "" where the UserID is enough.
+        phone_number: in E.164, or "" where the UserID is enough.
     """
 
     user_id: str
@@ -29,7 +36,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A code is on its way.
+    """What a start has led to: a code is on its way.
 
     Attributes:
         method: how it really went, "sms" or "totp".
@@ -45,10 +52,10 @@ class Checked:
     """The provider's verdict on a PIN.
 
     Attributes:
-        verified: True for the right PIN, and then neither of the others is.
-        expired: the code is too old; only a new one helps.
+        verified: True for the right PIN; then ``expired`` and ``throttled`` are False.
+        expired: the code is too old, and only a new one helps.
         throttled: the provider takes no more tries for this code.
-        method: what the verdict is about, "sms" or "totp"; "" where the provider does not say.
+        method: what the verdict is about, "sms" or "totp"; "" if the provider does not say.
     """
 
     verified: bool
@@ -69,21 +76,21 @@ class BaseBackend:
     """One provider, built from one entry of VERIGATOR["BACKENDS"].
 
     A subclass takes its options as keyword-only parameters, so that a misspelt one fails at once. Every method may
-    raise a VerigatorError; ``sent`` on it tells whether the provider may have seen the call. ``timeout`` is the number
-    of seconds the call may take in all; None leaves it to the backend's own setting.
+    raise a VerigatorError, whose ``sent`` tells whether the provider may have seen the call. ``timeout`` is the number
+    of seconds that the call may take in all; None leaves it to ``total_timeout``.
     """
 
     keeps_users: bool = False
     """The provider has user records, so users are registered before they can be sent a code."""
 
     methods: tuple[str, ...] = (METHOD_SMS, METHOD_TOTP)
-    """How it can send. One that cannot send by the method asked for sends a text message instead, and says so."""
+    """How it can send. A backend that is asked for another method sends a text message, and says so."""
 
     is_stand_in: bool = False
     """For tests and development only; refused with DEBUG off unless VERIGATOR["STAND_IN"] is set."""
 
-    total_timeout: float = 8.0
-    """Seconds within which a request that needs several calls of this backend must be done with all of them."""
+    total_timeout: float = ConnectionOptions.total_timeout
+    """Seconds for all calls of this backend that one request needs."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -95,11 +102,11 @@ class BaseBackend:
         raise TypeError("a backend holds credentials and connections, and is not pickled or copied")
 
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
-        """Send a code by ``method`` ("sms" or "totp") and say how it really went."""
+        """Send a code by ``method`` ("sms" or "totp") and return how it really went."""
         raise NotImplementedError
 
     def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
-        """Ask whether ``pin`` is right for the code started last. Only an explicit yes is one."""
+        """Ask whether ``pin`` is right for the code that was started last. Only an explicit yes counts as one."""
         raise NotImplementedError
 
     def register(self, phone_number: str, id_in_service: str, *, timeout: float | None = None) -> str:
@@ -107,11 +114,11 @@ class BaseBackend:
         raise NotImplementedError
 
     def unregister(self, user_id: str, *, timeout: float | None = None) -> None:
-        """Delete the user record; one that is gone already is no error."""
+        """Delete the user record; it may be gone already."""
         raise NotImplementedError
 
     def exists(self, user_id: str, *, timeout: float | None = None) -> bool:
-        """Say whether the user record is still there."""
+        """Return whether the user record is still there."""
         raise NotImplementedError
 
     def users(self) -> Iterator[RemoteUser]:
@@ -119,8 +126,50 @@ class BaseBackend:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of the connections of the thread that calls this; a thread that ends says so."""
+        """Close the connections of the calling thread, which is about to end."""
 
     def system_checks(self) -> list[CheckMessage]:
         """Return what is wrong with this backend's options."""
         return []
+
+
+class HttpBackend(BaseBackend):
+    """A backend that uses one of the clients of this package; ``addresses`` are the endpoints of that."""
+
+    def __init__(self, alias: str, client: Client, *addresses: str) -> None:
+        super().__init__(alias)
+        self.total_timeout = client.total_timeout
+        self._client = client
+        self._hosts = [urlsplit(address).hostname or "" for address in addresses]
+        self.is_stand_in = any(map(is_loopback, self._hosts))  # What answers on this machine is the sandbox.
+
+    def close(self) -> None:
+        self._client.close()
+
+    def system_checks(self) -> list[CheckMessage]:
+        found: list[CheckMessage] = []
+        advised = longest_advised("total_timeout")
+        if self.total_timeout > advised:
+            text = f"a request may wait {self.total_timeout:g} seconds for it."
+            hint = f"Web servers give up on a worker after about 30: set total_timeout to {advised:g} or less."
+            found.append(self._message(CheckWarning, text, hint, id=check_ids.BACKEND_WAITS_TOO_LONG))
+        # The provider is on the internet; a machine next door must not get what is sent.
+        hint = "Leave endpoint out for the provider's own; the sandbox of this machine is at a loopback address."
+        private = self._message(Error, "its endpoint is a private address.", hint, id=check_ids.ENDPOINT_PRIVATE)
+        return [*found, *(private for host in self._hosts if _is_private(host))]
+
+    def _message(self, kind: type[Error | CheckWarning], text: str, hint: str, *, id: str) -> CheckMessage:  # noqa: A002
+        return kind(f'VERIGATOR["BACKENDS"]["{self.alias}"]: {text}', hint=hint, id=id)
+
+
+def require_credentials(username: str, password: str) -> None:
+    """Raise ValueError unless the options have API credentials."""
+    if not (username and password):
+        raise ValueError('the API credentials are missing: set OPTIONS["username"] and OPTIONS["password"]')
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not is_loopback(host) and not ipaddress.ip_address(host).is_global
+    except ValueError:  # A name.
+        return False

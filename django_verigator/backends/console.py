@@ -8,7 +8,7 @@ from .locmem import LocMemBackend, Message
 
 
 class ConsoleBackend(LocMemBackend):
-    """User records are gone with the process; the link is then repaired at the next login."""
+    """Prints every message. Its user records end with the process; the next login then registers the user anew."""
 
     def deliver(self, message: Message) -> None:
         sys.stdout.write(f"SMS to {message.to}: {message.text}\n")

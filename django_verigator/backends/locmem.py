@@ -58,8 +58,8 @@ _latest_pins: deque[str] = deque(maxlen=100)
 
 
 def _new_pin() -> str:
-    """None of the last ones, so that a test that logs in twice does not fail one day by chance: a PIN that was accepted
-    a moment ago is refused. Never all zeros, as the provider's clients refuse to send that.
+    """Return a PIN that differs from the last hundred, since one that was accepted a moment ago is refused; a test that
+    logs in twice would fail by chance. It is never all zeros, which the provider's clients refuse to send.
     """
     most = 10**PIN_DIGITS - 1
     number = secrets.randbelow(most)
@@ -70,7 +70,7 @@ def _new_pin() -> str:
 
 
 def reset() -> None:
-    """Forget every message, every user record and every fault that is still to come."""
+    """Forget every message, every user record and every fault that was ordered."""
     with _lock:
         outbox.clear()
         _memories.clear()
@@ -85,14 +85,17 @@ def fail_next(
     after: bool = False,
     alias: str | None = None,
 ) -> None:
-    """Have the next calls of the locmem (or console) backend fail.
+    """Make the next calls of the locmem (or console) backend fail.
 
     Args:
-        error: what they raise; default: the connection is refused, so that nothing was sent.
+        error: what they raise. Default: the connection is refused, so that nothing was sent.
         operation: one of OPERATIONS.
-        times: how many calls; None: all, until ``reset()``.
+        times: number of calls; None: all, until ``reset()``.
         after: the call does its work first, and its answer is lost: a text is out, a record made.
-        alias: only this entry of BACKENDS; None: any.
+        alias: this entry of BACKENDS alone; None: any.
+
+    Raises:
+        ValueError: there is no such operation.
     """
     if operation not in OPERATIONS:
         raise ValueError(f"operation must be one of {OPERATIONS}")
@@ -103,11 +106,11 @@ def fail_next(
 
 
 class LocMemBackend(BaseBackend):
-    """Every code goes as a text message; a right PIN works once.
+    """Sends every code as a text message to ``outbox``; a right PIN works once.
 
     Args:
-        keeps_users: True: it keeps user records, as Verigator does. False: a code goes to a number, and is found again
-            by its reference, as with Number Verification.
+        keeps_users: True: keep user records, as Verigator does. False: send codes to numbers, and find them again by
+            their reference, as Number Verification does.
     """
 
     is_stand_in = True
@@ -123,8 +126,8 @@ class LocMemBackend(BaseBackend):
         return _memories.setdefault(self.alias, _Memory())
 
     @contextmanager
-    def _doing(self, operation: str) -> Iterator[None]:
-        """Hold the lock while ``operation`` does its work, and fail as ``fail_next`` has told."""
+    def _perform(self, operation: str) -> Iterator[None]:
+        """Hold the lock while ``operation`` does its work, and fail as ``fail_next`` has ordered."""
         with _lock:
             fault = next((f for f in _faults if f.operation == operation and f.alias in (None, self.alias)), None)
             if fault is not None and fault.times is not None:
@@ -142,7 +145,7 @@ class LocMemBackend(BaseBackend):
             raise NotImplementedError
 
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
-        with self._doing("start"):
+        with self._perform("start"):
             reference = "" if self.keeps_users else str(uuid.uuid4())
             to = self._memory.phones.get(recipient.user_id) if self.keeps_users else recipient.phone_number
             if not to:
@@ -155,10 +158,10 @@ class LocMemBackend(BaseBackend):
         return Started(METHOD_SMS, reference)
 
     def deliver(self, message: Message) -> None:
-        """Show the message to somebody; the outbox has it already."""
+        """Show the message to somebody, beside the outbox."""
 
     def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
-        with self._doing("check"):
+        with self._perform("check"):
             name = recipient.user_id if self.keeps_users else reference
             right = self._memory.pins.get(name)
             if right is None:
@@ -170,7 +173,7 @@ class LocMemBackend(BaseBackend):
 
     def register(self, phone_number: str, id_in_service: str, *, timeout: float | None = None) -> str:
         self._require_records()
-        with self._doing("register"):
+        with self._perform("register"):
             if id_in_service in self._memory.names.values():
                 raise ResourceAlreadyExistsError("id_in_service is taken", status=409)
             user_id = str(uuid.uuid4())
@@ -180,13 +183,13 @@ class LocMemBackend(BaseBackend):
 
     def unregister(self, user_id: str, *, timeout: float | None = None) -> None:
         self._require_records()
-        with self._doing("unregister"):
+        with self._perform("unregister"):
             for table in (self._memory.phones, self._memory.names, self._memory.pins):
                 table.pop(user_id, None)
 
     def exists(self, user_id: str, *, timeout: float | None = None) -> bool:
         self._require_records()
-        with self._doing("exists"):
+        with self._perform("exists"):
             return user_id in self._memory.phones
 
     def users(self) -> Iterator[RemoteUser]:

@@ -6,35 +6,32 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
-from urllib.parse import urlsplit
 
-from django.core.checks import CheckMessage
-
-from ..client import Api, is_loopback
+from ..client import Api
+from ..client.options import ConnectionArguments, Unpack, takes_connection_options
+from ..client.verigator import ENDPOINT
 from ..exceptions import NoSuchResourceError, NoSuchServiceError
-from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
-from .options import private_endpoints, too_patient
+from .base import Checked, HttpBackend, Recipient, RemoteUser, Started, require_credentials
 
 _T = TypeVar("_T")
-ENDPOINT = "https://api.verigator.com"
 _SERVICE_SECONDS = 60
-"""For so long a service that was there is taken to be there: many lost records are not asked twice for each."""
+"""Seconds for which a service that was there is taken to be there, so that many lost records do not cost two calls
+each."""
 
 
-class VerigatorBackend(BaseBackend):
-    """Users are registered once, by phone number; then each start and check names their UserID.
+class VerigatorBackend(HttpBackend):
+    """Registers each user once, by phone number; each start and check then names the UserID.
 
     Args:
         username, password: the API credentials.
         service_id: made once by ``manage.py verigator_service``.
         endpoint: the provider's address; ``http`` only on loopback, where it means the sandbox.
-        connect_timeout, read_timeout, total_timeout: seconds.
-        proxies: as requests takes them; the environment's are not read.
-        ca_bundle: path of a CA bundle instead of certifi's.
+        connection: see ``django_verigator.client.ConnectionOptions``.
     """
 
     keeps_users = True
 
+    @takes_connection_options
     def __init__(
         self,
         alias: str,
@@ -43,34 +40,17 @@ class VerigatorBackend(BaseBackend):
         password: str = "",
         service_id: str = "",
         endpoint: str = ENDPOINT,
-        connect_timeout: float = 3.0,
-        read_timeout: float = 5.0,
-        total_timeout: float = 8.0,
-        proxies: dict[str, str] | None = None,
-        ca_bundle: str | None = None,
+        **connection: Unpack[ConnectionArguments],
     ) -> None:
-        super().__init__(alias)
-        if not (username and password):
-            raise ValueError('the API credentials are missing: set OPTIONS["username"] and OPTIONS["password"]')
+        require_credentials(username, password)
         if not service_id:
             raise ValueError(
                 'the service is missing: run "manage.py verigator_service" once and set OPTIONS["service_id"]'
             )
-        self.api = Api(
-            username,
-            password,
-            endpoint,
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            total_timeout=total_timeout,
-            proxies=proxies,
-            ca_bundle=ca_bundle,
-        )
-        self.total_timeout = total_timeout
+        self.api = Api(username, password, endpoint, **connection)
+        super().__init__(alias, self.api, self.api.endpoint)
         self.service_id = service_id
         self._service_seen = float("-inf")
-        # What answers on this machine is the sandbox.
-        self.is_stand_in = is_loopback(urlsplit(self.api.endpoint).hostname or "")
 
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
         auth = self.api.auth
@@ -109,19 +89,23 @@ class VerigatorBackend(BaseBackend):
         raise _no_such_service(missing)
 
     def _ask_about_record(self, ask: Callable[[], _T], timeout: float | None) -> _T:
-        # A wrong service answers as a lost record does; nobody's UserID is to be forgotten because of it.
-        ends = time.monotonic() + min(self.total_timeout, timeout or self.total_timeout)
+        """Return ``ask()``; where a record is missing, find out whether the service is there.
+
+        A wrong service answers as a lost record does, and must not make a site forget its users' UserIDs.
+        """
+        deadline = time.monotonic() + min(self.total_timeout, timeout or self.total_timeout)
         try:
             with self.api.within(timeout):
                 return ask()
         except NoSuchResourceError as error:
             missing = error
         if time.monotonic() > self._service_seen + _SERVICE_SECONDS:
-            self._ask_service(lambda: self.api.services.get(self.service_id), max(ends - time.monotonic(), 0.01))
+            self._ask_service(lambda: self.api.services.get(self.service_id), max(deadline - time.monotonic(), 0.01))
             self._service_seen = time.monotonic()
         raise missing
 
     def _ask_service(self, ask: Callable[[], _T], timeout: float | None) -> _T:
+        """Return ``ask()``, where something that is missing can only be the service."""
         try:
             with self.api.within(timeout):
                 return ask()
@@ -129,16 +113,10 @@ class VerigatorBackend(BaseBackend):
             missing = error
         raise _no_such_service(missing)
 
-    def close(self) -> None:
-        self.api.close()
-
-    def system_checks(self) -> list[CheckMessage]:
-        return [*too_patient(self), *private_endpoints(self, [self.api.endpoint])]
-
 
 def _no_such_service(missing: NoSuchResourceError) -> NoSuchServiceError:
     return NoSuchServiceError(
-        'the provider has no such service: mend OPTIONS["service_id"]',
+        'the provider has no such service: correct OPTIONS["service_id"]',
         status=missing.status,
         method=missing.method,
         path=missing.path,

@@ -1,6 +1,6 @@
-"""Clients for Messente's Verification API (``Api``) and Number Verification API (``NumberVerification``).
+"""Clients of Messente's Verification API (``Api``) and Number Verification API (``NumberVerification``).
 
-They need ``requests`` and nothing of Django.
+They need ``requests`` and no Django project. ``__all__`` lists what other code may use:
 
 from django_verigator.client import Api
 
@@ -12,17 +12,18 @@ if api.auth.verify(service_id, user.id, "0042"):
 """
 
 from .answers import BadAnswer
-from .arguments import is_loopback
 from .http import Transport, before_request
-from .masked import SecretText, json_body
 from .number_verification import NumberVerification
+from .options import ConnectionOptions, is_loopback
 from .results import Service, StartedMethod, User, Verification
+from .secrets import SecretText, json_body
 from .verigator import Api, Auth, Services, Users
 
 __all__ = [
     "Api",
     "Auth",
     "BadAnswer",
+    "ConnectionOptions",
     "NumberVerification",
     "SecretText",
     "Service",

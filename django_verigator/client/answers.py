@@ -1,4 +1,4 @@
-"""Reading the provider's JSON, without trusting it.
+"""Reading what the provider answers, without trusting it: never more than a little, and only what the protocol says.
 
 Functions here raise ``BadAnswer`` with words of ours; the transport adds method, path and status.
 """
@@ -7,40 +7,79 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any, NoReturn
 
-# What an id may look like. Ids go into paths, so an answer cannot be allowed to choose another one.
+import requests
+
+MAX_BODY = 64 * 1024  # bytes
+PIECE = 16 * 1024  # bytes
+
+# What an id may look like. Ids go into paths, so an answer must not choose another path.
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,128}\Z")
 _AUTH_ID = re.compile(r"[!-~]{1,255}\Z")
 _WORD = re.compile(r"[A-Za-z_]{1,40}\Z")
 METHODS = frozenset({"sms", "totp"})
 _FLAGS = ("throttled", "expired", "invalid")
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # valid in JSON; no database takes them
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # Valid in JSON, but no database takes them.
 
 
 class BadAnswer(Exception):  # noqa: N818 - never leaves the client
-    """The answer is not what the protocol says."""
+    """The answer is not what the protocol says; the transport turns it into an InvalidResponseError."""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def require_identity(response: requests.Response) -> None:
+    """Refuse a compressed body: none is asked for, and 200 KB of gzip can become 200 MB."""
+    if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise BadAnswer("a compressed body")
+
+
+def read_body(response: requests.Response) -> bytes:
+    """Read a body to its end, and refuse one that is longer than ``MAX_BODY``."""
+    body = bytearray()
+    while piece := read_piece(response, MAX_BODY + 1 - len(body)):
+        body += piece
+        if len(body) > MAX_BODY:
+            raise BadAnswer("the body is too long")
+    return bytes(body)
+
+
+def read_piece(response: requests.Response, size: int = PIECE) -> bytes:
+    """Return the next ``size`` bytes of a body: fewer at its end, then none."""
+    piece: bytes = response.raw.read(size, decode_content=False)
+    return piece
+
+
+def discard_body(response: requests.Response) -> None:
+    """Read a body that nobody wants, so that the connection can be used again, and close the response."""
+    try:
+        # http.client takes a 1xx for the answer, and the real one would follow.
+        if response.status_code >= 200:
+            with suppress(Exception):
+                read_body(response)
+    finally:
+        response.close()
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise BadAnswer("a key stands twice")
     return result
 
 
-def _no_constant(_: str) -> NoReturn:
+def _refuse_constant(_: str) -> NoReturn:
     raise BadAnswer("NaN and Infinity are no JSON")
 
 
-decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+decoder = json.JSONDecoder(object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in ``body``: UTF-8 without a byte order mark, no key twice, no NaN."""
+    """Return the JSON object in ``body``: UTF-8 without a byte order mark, no key twice, no NaN."""
     try:
         data = decoder.decode(body.decode("utf-8"))
-    except (ValueError, RecursionError):  # UnicodeDecodeError, JSONDecodeError, numbers of 5,000 digits
+    except (ValueError, RecursionError):  # UnicodeDecodeError, JSONDecodeError, numbers of 5,000 digits.
         data = None
     if not isinstance(data, dict):
         raise BadAnswer("no JSON object")
@@ -48,7 +87,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def parse_text(body: bytes) -> str:
-    """The one line of ASCII text in ``body``; line ends behind it do not count (protocol: none is sent)."""
+    """Return the one line of ASCII text in ``body``, without line ends (protocol: none is sent), or "" for anything
+    else."""
     try:
         line = body.decode("ascii").rstrip("\r\n")
     except UnicodeDecodeError:
@@ -58,21 +98,24 @@ def parse_text(body: bytes) -> str:
     return line
 
 
-def text(data: dict[str, Any], key: str) -> str:
+def text_of(data: dict[str, Any], key: str) -> str:
+    """Return the text under a key, which must be there."""
     value = data.get(key)
     if not isinstance(value, str) or _UNSTORABLE.search(value):
         raise BadAnswer(f"{key} is missing or no text")
     return value
 
 
-def identifier(data: dict[str, Any]) -> str:
-    value = text(data, "id")
+def id_of(data: dict[str, Any]) -> str:
+    """Return the ``id``, which may go into a path."""
+    value = text_of(data, "id")
     if not _ID.match(value) or value in {".", ".."}:
         raise BadAnswer("id is not in the form of an id")
     return value
 
 
-def auth_id(data: dict[str, Any]) -> str | None:
+def auth_id_of(data: dict[str, Any]) -> str | None:
+    """Return the ``auth_id``, or None where the answer has none (today's API)."""
     value = data.get("auth_id")
     if value is None:
         return None
@@ -83,24 +126,25 @@ def auth_id(data: dict[str, Any]) -> str | None:
     return value
 
 
-def method(data: dict[str, Any]) -> str:
-    value = text(data, "method")
+def method_of(data: dict[str, Any]) -> str:
+    """Return the ``method``, "sms" or "totp"."""
+    value = text_of(data, "method")
     if value not in METHODS:
         raise BadAnswer("an unknown method")
     return value
 
 
-def same(data: dict[str, Any], **expected: str) -> None:
-    """Raise unless each key, where the answer has it, has the value expected: an answer about someone else."""
+def require_same(data: dict[str, Any], **expected: str) -> None:
+    """Refuse an answer about somebody else: each key, where the answer has it, must have the value expected."""
     for key, value in expected.items():
         if key in data and data[key] != value:
             raise BadAnswer(f"the answer is about another {key}")
 
 
-def failure(data: dict[str, Any]) -> dict[str, bool | str] | None:
-    """The ``status`` of a verification: three flags and a word ("" if none was given); None where the answer has none.
+def status_of(data: dict[str, Any]) -> dict[str, bool | str] | None:
+    """Return the ``status`` of a verification: three flags, and under "result" a word ("" if there is none).
 
-    No documentation has this object, only the tests of Messente's Python library.
+    None if the answer has no status. protocol: the tests of Messente's Python library; no documentation has it.
     """
     status = data.get("status")
     if status is None:
@@ -120,5 +164,5 @@ def failure(data: dict[str, Any]) -> dict[str, bool | str] | None:
 
 
 def is_clear(status: dict[str, bool | str]) -> bool:
-    """No flag is up and the word names no failure: then ``verified: true`` may be believed."""
+    """Say whether no flag is up and the word names no failure, so that ``verified: true`` may be believed."""
     return not any(status[flag] for flag in _FLAGS) and str(status["result"]).lower() not in _FLAGS

@@ -1,17 +1,16 @@
-"""The client of Messente's Number Verification API, the successor of the Verification API: one call sends a PIN, one
-checks it, and no user is kept in between.
+"""The client of the Number Verification API, the successor of the Verification API.
+
+One call sends a PIN, one checks it, and the provider keeps no user in between.
 
 Whatever the provider says comes as a line of text with status 200, errors too. They become our exceptions, with the
-status that says the same in HTTP, so that callers need to know one way of failing only.
+status that says the same in HTTP, so that callers need to know only one way of failing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from time import monotonic
-from typing import NoReturn
 
 from django_verigator.exceptions import (
     InternalError,
@@ -23,10 +22,10 @@ from django_verigator.exceptions import (
 )
 
 from .answers import BadAnswer, parse_text
-from .arguments import require_text
-from .http import Transport
-from .masked import SecretForm, SecretText, form_text, hide_values
+from .http import Client, Transport
+from .options import ConnectionArguments, Unpack, mask_proxies, takes_connection_options
 from .results import Verification
+from .secrets import SecretForm, SecretText, form_text, require_text
 
 ENDPOINT = "https://api2.messente.com"
 BACKUP_ENDPOINT = "https://api3.messente.com"
@@ -35,7 +34,7 @@ MIN_PIN_LENGTH, MAX_PIN_LENGTH = 4, 16
 MAX_VALIDITY = 1800  # seconds
 MAX_ID = 255
 
-# protocol: without a slash at the end, as the provider's OpenAPI file has it; it answers both.
+# protocol: no slash at the end, as in the provider's OpenAPI file; it answers both.
 _START, _PIN = "/verify/start", "/verify/pin"
 _STARTED = re.compile(rf"OK ([!-~]{{1,{MAX_ID}}})\Z")
 _ERRORS: dict[str, tuple[type[VerigatorError], int, str]] = {
@@ -53,28 +52,26 @@ _FAILED = ("ERROR 209", "FAILED 209")
 _VERDICTS = {"INVALID": "invalid", "EXPIRED": "expired", "THROTTLED": "throttled"}
 
 
-class NumberVerification:
-    """A client for Messente's Number Verification API.
+class NumberVerification(Client):
+    """The client of Messente's Number Verification API.
 
-    Safe to share between threads; each has its own connections, kept open between calls. The environment (proxies,
-    CA bundles, .netrc) is not read, and the verification of certificates cannot be switched off.
+    A call goes to the backup once if the first host failed (209) or certainly never saw the call, within the same total
+    time-out. It does not after a lost reply: a start would send a second PIN, and a check would cost a second try.
 
-    A call goes to the backup once if the first host failed (209) or certainly never saw it, within the same total
-    time-out. It never does after a lost reply: a start would send a second PIN, and a check would cost a second try.
-
-    Arguments:
+    Args:
         username, password: of the API; sent in the body of each request.
         endpoint: may have a path; http:// is accepted for loopback hosts alone.
-        backup_endpoint: None: api3.messente.com for the default endpoint, and none for any other. "": none.
-        connect_timeout, read_timeout, total_timeout, proxies, ca_bundle: as ``Transport`` has them.
+        backup_endpoint: None for api3.messente.com behind the default endpoint, and for no backup behind any other;
+            "" for no backup.
         credentials_in_query: send everything behind the path instead of in the body, should the service insist.
             Messente's own clients do so; servers and proxies on the way write queries into their logs.
+        connection: see ``ConnectionOptions``.
 
-    Raises ValueError for an argument that cannot be used.
+    Raises:
+        ValueError: an argument cannot be used.
     """
 
-    endpoint = ""
-
+    @takes_connection_options
     def __init__(
         self,
         username: str,
@@ -82,37 +79,21 @@ class NumberVerification:
         endpoint: str = ENDPOINT,
         *,
         backup_endpoint: str | None = None,
-        connect_timeout: float = 3.0,
-        read_timeout: float = 5.0,
-        total_timeout: float = 8.0,
-        proxies: Mapping[str, str] | None = None,
-        ca_bundle: str | None = None,
         credentials_in_query: bool = False,
+        **connection: Unpack[ConnectionArguments],
     ) -> None:
         credentials = _form(username=username, password=password)
-        del username, password  # a debug page shows the variables of each frame
-        proxies = hide_values(proxies)
+        del username, password  # A debug page shows the variables of each frame.
+        mask_proxies(connection)
         if credentials is None:
             raise ValueError("username and password must be text that is not blank")
         self._credentials = credentials
         self._credentials_in_query = credentials_in_query
-
-        def transport(address: str) -> Transport:
-            return Transport(
-                address,
-                headers={"Accept": "text/plain"},
-                connect_timeout=connect_timeout,
-                read_timeout=read_timeout,
-                total_timeout=total_timeout,
-                proxies=proxies,
-                ca_bundle=ca_bundle,
-            )
-
-        self._transport = transport(endpoint)
-        self.endpoint = self._transport.endpoint
+        headers = {"Accept": "text/plain"}
+        super().__init__(Transport(endpoint, headers=headers, **connection))
         if backup_endpoint is None and self.endpoint == ENDPOINT:
             backup_endpoint = BACKUP_ENDPOINT
-        self._backup = transport(backup_endpoint) if backup_endpoint else None
+        self._backup = Transport(backup_endpoint, headers=headers, **connection) if backup_endpoint else None
         self.backup_endpoint = self._backup.endpoint if self._backup else ""
 
     def start(
@@ -126,19 +107,19 @@ class NumberVerification:
         retry_delay: int | None = None,
         validity: int | None = None,
     ) -> str:
-        """Send a PIN to a phone number (with country prefix) and return the verification's id.
+        """Send a PIN and return the verification's id (protocol: verify/start).
 
-        The provider's own values hold for what is None.
+        The provider's own values hold for what is None. No ``cookie`` is ever sent, so an answer that asks for no PIN
+        is an error.
 
-        Arguments:
+        Args:
+            number: phone number with country prefix.
             template: the text, with ``<PIN>`` in it.
-            sender: the name the text comes from; must be activated on the account.
+            sender: the name that the text comes from; must be activated on the account.
             pin_length: digits, 4 to 16.
             max_tries: how often the provider sends the PIN in all, while no right one has come.
             retry_delay: seconds between two sendings.
             validity: seconds for which the PIN is good, 1800 at most.
-
-        protocol: verify/start. No ``cookie`` is ever sent, so an answer that asks for no PIN is an error.
         """
         require_text(number=number)
         values: dict[str, str | int | None] = {
@@ -155,16 +136,17 @@ class NumberVerification:
         return self._ask(_START, _read_start, parameters)
 
     def pin(self, verification_id: str, pin: str) -> Verification:
-        """Check a PIN. True in a condition only if the provider said ``VERIFIED``, and nothing else, in a 200.
+        """Check a PIN (protocol: verify/pin).
 
-        Arguments:
+        Returns a value that is true in a condition only if the provider said ``VERIFIED``, and nothing else, in a 200.
+
+        Args:
             verification_id: what ``start`` returned.
             pin: what the user typed; digits as text, so that leading zeros stay.
 
-        Raises NoSuchResourceError if the provider does not know the verification (any more). An exception whose
-        ``sent`` is True leaves the verdict unknown: the try may have been counted.
-
-        protocol: verify/pin.
+        Raises:
+            NoSuchResourceError: the provider does not know the verification, or no longer.
+            VerigatorError: if its ``sent`` is True, the verdict is unknown, and the try may have been counted.
         """
         require_text(verification_id=verification_id, pin=pin)
         parameters = self._parameters(verification_id=verification_id, pin=pin)
@@ -180,17 +162,17 @@ class NumberVerification:
         return SecretText(f"{self._credentials}&{form}") if form is not None else None
 
     def _ask(self, path: str, read: Callable[[bytes], str], parameters: SecretText | None) -> str:
-        """What ``read`` makes of the answer, of the backup's where the first host did not do the work."""
+        """Return what ``read`` makes of the answer, or of the backup's where the first host did not do the work."""
         if parameters is None:
             raise ValueError("an argument is no valid text, or blank")
         deadline = monotonic() + self._transport.allowance()
         answer, error = self._try(self._transport, path, read, parameters)
-        left = deadline - monotonic()
-        undone = answer in _FAILED if error is None else not error.sent
-        if undone and self._backup is not None and left > 0:
-            with self._backup.within(left):
+        remaining = deadline - monotonic()
+        is_undone = answer in _FAILED if error is None else not error.sent
+        if is_undone and self._backup is not None and remaining > 0:
+            with self._backup.within(remaining):
                 second, second_error = self._try(self._backup, path, read, parameters)
-            # If nobody answered at the backup, what the first host said stands.
+            # What the first host said stands if nobody answered at the backup.
             if second_error is None or second_error.sent or error is not None:
                 answer, error = second, second_error
         if error is not None:
@@ -210,31 +192,18 @@ class NumberVerification:
         except VerigatorError as error:
             return "", error
 
-    def within(self, seconds: float | None) -> AbstractContextManager[None]:
-        """Return a context in which each call of this thread has at most so many seconds, and never more than
-        ``total_timeout``; None changes nothing.
-        """
-        return self._transport.within(seconds)
-
     def close(self) -> None:
-        """Close this thread's connections; the next call opens new ones."""
-        for transport in (self._transport, self._backup):
-            if transport is not None:
-                transport.close()
-
-    def __repr__(self) -> str:
-        return f"<NumberVerification endpoint={self.endpoint!r}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a client holds credentials and connections, and is not pickled or copied")
+        super().close()
+        if self._backup is not None:
+            self._backup.close()
 
 
 def _form(**values: str) -> SecretText | None:
-    """The values as a form, or None where one of them is no text or blank."""
+    """Return the values as a form, or None if one of them is not a str, or blank."""
     try:
         require_text(**values)
         return form_text(**values)
-    except ValueError:  # UnicodeEncodeError is one
+    except ValueError:  # UnicodeEncodeError is one.
         return None
 
 

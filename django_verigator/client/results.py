@@ -1,4 +1,4 @@
-"""What calls return: small values without behaviour."""
+"""What the clients' calls return: small values without behaviour."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class User:
 
 
 class StartedMethod(str):
-    """The method really used, "sms" or "totp", which may differ from the one asked for: without a device attached to
-    the number the provider falls back to SMS (protocol: Messente docs, start-authentication).
+    """The method really used, "sms" or "totp". It may differ from the one that was asked for: without a device attached
+    to the number the provider falls back to SMS (protocol: Messente docs, start-authentication).
 
     Attributes:
-        auth_id: the provider's name for this authentication if it gave one (older versions did), else None.
+        auth_id: the provider's name for this authentication, which older versions of the API gave; else None.
     """
 
     __slots__ = ("auth_id",)
@@ -50,10 +50,11 @@ class StartedMethod(str):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The verdict on a token: true in a condition if it was right; unpacks into ``(verified, status)``.
+    """The verdict on a PIN or code. It is true in a condition if the code was right, and unpacks into
+    ``(verified, status)``.
 
     Attributes:
-        verified: the token was right.
+        verified: the code was right.
         status: why not, with the keys ``throttled``, ``expired``, ``invalid`` and ``result`` (a word such as
             "INVALID"); None on success and where the provider gave no reason.
         method: "sms" or "totp" if the provider said, else None.
@@ -71,15 +72,15 @@ class Verification:
 
     @property
     def throttled(self) -> bool:
-        """Too many tries on this authentication."""
+        """Say whether there were too many tries."""
         return bool(self.status and self.status["throttled"])
 
     @property
     def expired(self) -> bool:
-        """The token is too old."""
+        """Say whether the code is too old."""
         return bool(self.status and self.status["expired"])
 
     @property
     def invalid(self) -> bool:
-        """The token is wrong."""
+        """Say whether the code is wrong."""
         return bool(self.status and self.status["invalid"])

@@ -8,14 +8,14 @@ from typing import Any
 
 from .answers import BadAnswer, decoder
 
-# Characters one user, one other value or one run of blanks may take.
 MAX_ITEM = 64 * 1024
+"""Characters of one user, one other value or one run of blanks."""
 _MAX_KEYS = 64
 _BLANKS = " \t\n\r"
 
 
 class _Text:
-    """The part of the text that was received and not yet used; never much longer than one item."""
+    """The text that was received and not yet used, which is never much longer than one item."""
 
     def __init__(self, receive: Callable[[], bytes]) -> None:
         self._receive = receive
@@ -24,7 +24,7 @@ class _Text:
         self._position = 0
         self._ended = False
 
-    def _more(self) -> bool:
+    def _receive_more(self) -> bool:
         if self._ended:
             return False
         piece = self._receive()
@@ -37,7 +37,7 @@ class _Text:
         return True
 
     def peek(self) -> str:
-        """The next character that is not blank, or "" at the end."""
+        """Return the next character that is not blank, or "" at the end."""
         skipped = 0
         while True:
             while self._position < len(self._text):
@@ -48,18 +48,19 @@ class _Text:
                 skipped += 1
                 if skipped > MAX_ITEM:
                     raise BadAnswer("too many blanks")
-            if not self._more():
+            if not self._receive_more():
                 return ""
 
     def take(self, expected: str) -> str:
-        """The next character that is not blank; it must be one of ``expected``."""
+        """Use up the next character that is not blank and return it; it must be one of ``expected``."""
         character = self.peek()
         if not character or character not in expected:
             raise BadAnswer("no list of users, or not all of it")
         self._position += 1
         return character
 
-    def value(self) -> Any:
+    def take_value(self) -> Any:
+        """Use up one JSON value and return it."""
         self.peek()
         while True:
             try:
@@ -67,7 +68,7 @@ class _Text:
             except RecursionError:
                 raise BadAnswer("nested too deeply") from None
             except ValueError:
-                pass  # perhaps not all of it is here
+                pass  # Perhaps not all of it is here.
             else:
                 if end - self._position > MAX_ITEM:
                     raise BadAnswer("an item that is too long")
@@ -75,18 +76,15 @@ class _Text:
                 if end < len(self._text) or self._ended:
                     self._position = end
                     return value
-            if len(self._text) - self._position > MAX_ITEM or not self._more():
+            if len(self._text) - self._position > MAX_ITEM or not self._receive_more():
                 raise BadAnswer("no JSON, or an item that is too long")
 
 
 def iter_users(receive: Callable[[], bytes]) -> Iterator[dict[str, Any]]:
     """Yield each object of the array ``users`` in a JSON object.
 
-    Arguments:
-        receive: returns the next bytes of the body, b"" at its end.
-
-    Raises BadAnswer if the whole is anything else, also after some users were yielded: an end that is not the end of
-    the JSON is no success.
+    ``receive`` returns the next bytes of the body, b"" at its end. BadAnswer comes also after some users were yielded,
+    since a body that ends before the JSON does is no success.
     """
     source = _Text(receive)
     keys: set[str] = set()
@@ -95,25 +93,25 @@ def iter_users(receive: Callable[[], bytes]) -> Iterator[dict[str, Any]]:
     while separator == ",":
         if source.peek() != '"':
             raise BadAnswer("no JSON object")
-        key = source.value()
+        key = source.take_value()
         if key in keys or len(keys) == _MAX_KEYS:
             raise BadAnswer("a key stands twice, or too many keys")
         keys.add(key)
         source.take(":")
         if key == "users":
-            yield from _array(source)
+            yield from _iter_array(source)
         else:
-            source.value()
+            source.take_value()
         separator = source.take(",}")
     if "users" not in keys or source.peek():
         raise BadAnswer("no list of users, or more than that")
 
 
-def _array(source: _Text) -> Iterator[dict[str, Any]]:
+def _iter_array(source: _Text) -> Iterator[dict[str, Any]]:
     source.take("[")
     separator = source.take("]") if source.peek() == "]" else ","
     while separator == ",":
-        user = source.value()
+        user = source.take_value()
         if not isinstance(user, dict):
             raise BadAnswer("a user that is no object")
         yield user

@@ -1,171 +1,175 @@
-"""The client: the calls of Messente's own Python library, under the same names and with the same arguments.
+"""The client of the Verification API: the calls of Messente's Python library, with the same names and arguments.
 
-Every call raises ValueError before any request for an argument that is no str or is blank, and a ``VerigatorError``
-for whatever goes wrong after that. Nothing but reading and deleting is ever repeated by itself: a start costs money, a
-verification costs a try, and a registration would be a second one.
+Every call raises ValueError before any request for an argument that is not a str or is blank, and a ``VerigatorError``
+for whatever goes wrong after that. Only reading and deleting is ever repeated: a start costs money, a verification
+costs a try, and a second registration makes a second record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
 
 from . import answers
-from .arguments import path_part, require_text, service_auth
-from .http import Transport
-from .masked import hide_values, json_body
+from .http import IDLE_TIMEOUT, Client, Transport
+from .options import ConnectionArguments, Unpack, mask_proxies, takes_connection_options
 from .results import Service, StartedMethod, User, Verification
+from .secrets import json_body, require_text, service_auth
 
-_ROOT = "/v1/service/service"  # protocol: "service" twice, in the docs and in both official clients
-
-
-def _service_path(service_id: str) -> str:
-    return f"{_ROOT}/{path_part('service_id', service_id)}"
+ENDPOINT = "https://api.verigator.com"
+_ROOT = "/v1/service/service"  # protocol: "service" stands twice, in the docs and in both official clients.
 
 
-def _users_path(service_id: str) -> str:
-    return f"{_service_path(service_id)}/users"
+def _path(service_id: str, below: str = "") -> str:
+    return f"{_ROOT}/{_path_part('service_id', service_id)}{below}"
 
 
-def _user_path(service_id: str, user_id: str) -> str:
-    return f"{_users_path(service_id)}/{path_part('user_id', user_id)}"
+def _user_path(service_id: str, user_id: str, below: str = "") -> str:
+    return _path(service_id, f"/users/{_path_part('user_id', user_id)}{below}")
 
 
-def _service(data: dict[str, Any]) -> Service:
-    return Service(answers.identifier(data), answers.text(data, "ctime"), answers.text(data, "name"))
+def _path_part(name: str, value: str) -> str:
+    """Return an id percent-encoded."""
+    require_text(**{name: value})
+    if value in {".", ".."}:  # Quoting leaves these as they are.
+        raise ValueError(f"{name} must not be a dot segment")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        pass
+    raise ValueError(f"{name} must be valid text")
 
 
-def _user(data: dict[str, Any]) -> User:
-    return User(answers.identifier(data), answers.text(data, "ctime"), answers.text(data, "id_in_service"))
+def _service(data: dict[str, Any], **expected: str) -> Service:
+    answers.require_same(data, **expected)
+    return Service(answers.id_of(data), answers.text_of(data, "ctime"), answers.text_of(data, "name"))
 
 
-class Services:
-    """``api.services``"""
+def _user(data: dict[str, Any], **expected: str) -> User:
+    answers.require_same(data, **expected)
+    return User(answers.id_of(data), answers.text_of(data, "ctime"), answers.text_of(data, "id_in_service"))
 
+
+class _Calls:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, domain: str, name: str) -> Service:
-        """Create a service for a site (``domain``, with or without scheme); ``name`` is shown in the provider's app.
 
-        protocol: Messente docs, creating-service.
+class Services(_Calls):
+    """The calls of ``api.services``."""
+
+    def create(self, domain: str, name: str) -> Service:
+        """Create a service (protocol: Messente docs, creating-service).
+
+        Args:
+            domain: of the site, with or without scheme.
+            name: shown in the provider's app.
         """
         require_text(domain=domain, name=name)
         return self._transport.call("POST", _ROOT, _service, json_body(fqdn=domain, name=name))
 
     def get(self, service_id: str) -> Service:
-        """Fetch a service (no docs page; both official clients have it)."""
-
-        def read(data: dict[str, Any]) -> Service:
-            answers.same(data, id=service_id)
-            return _service(data)
-
-        return self._transport.call("GET", _service_path(service_id), read)
+        """Fetch a service (protocol: both official clients; no page of the docs)."""
+        return self._transport.call("GET", _path(service_id), lambda data: _service(data, id=service_id))
 
     def delete(self, service_id: str) -> bool:
-        """Delete a service that has no users left; True, or an exception."""
-        self._transport.delete(_service_path(service_id))
+        """Delete a service that has no users left, and return True."""
+        self._transport.delete(_path(service_id))
         return True
 
 
-class Users:
-    """``api.users``"""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+class Users(_Calls):
+    """The calls of ``api.users``."""
 
     def create(self, service_id: str, number: str, username: str) -> User:
-        """Add a user with a phone number (with country prefix); ``username`` becomes the ``id_in_service``.
+        """Add a user (protocol: Messente docs, syncing-users).
 
-        Raises ResourceAlreadyExistsError if the service has a user of that name.
-        protocol: Messente docs, syncing-users.
+        Args:
+            number: phone number with country prefix.
+            username: becomes the ``id_in_service``.
+
+        Raises:
+            ResourceAlreadyExistsError: the service has a user of that name.
         """
-        path = _users_path(service_id)
+        path = _path(service_id, "/users")
         require_text(number=number, username=username)
         body = json_body(phone_number=number, id_in_service=username)
-        del number  # a debug page shows the variables of each frame
-
-        def read(data: dict[str, Any]) -> User:
-            answers.same(data, id_in_service=username)
-            return _user(data)
-
-        return self._transport.call("POST", path, read, body)
+        del number  # A debug page shows the variables of each frame.
+        return self._transport.call("POST", path, lambda data: _user(data, id_in_service=username), body)
 
     def get(self, service_id: str, user_id: str) -> User:
         """Fetch a user. The provider never returns the phone number."""
-
-        def read(data: dict[str, Any]) -> User:
-            answers.same(data, id=user_id)
-            return _user(data)
-
-        return self._transport.call("GET", _user_path(service_id, user_id), read)
+        return self._transport.call("GET", _user_path(service_id, user_id), lambda data: _user(data, id=user_id))
 
     def get_all(self, service_id: str) -> list[User]:
-        """All users of a service at once; ``iter_all`` keeps one at a time."""
+        """Return all users of a service at once; ``iter_all`` keeps one at a time in memory."""
         return list(self.iter_all(service_id))
 
     def iter_all(self, service_id: str) -> Iterator[User]:
-        """All users of a service, as they come in, in flat memory.
+        """Yield all users of a service as they come in, in flat memory.
 
-        The total time-out covers the way to the first user; after that ``idle_timeout`` seconds of silence end it.
-        An exception after some users means that the list is not complete. Close the iterator to stop early.
+        The total time-out covers the way to the first user; after that ``idle_timeout`` seconds of silence end the
+        list. An exception after some users means that the list is not complete. Close the iterator to stop early.
         """
-        return self._transport.stream(_users_path(service_id), _user)
+        return self._transport.stream(_path(service_id, "/users"), _user)
 
     def delete(self, service_id: str, user_id: str) -> bool:
-        """Delete a user; True, or an exception. protocol: Messente docs, deleting-users."""
+        """Delete a user, and return True (protocol: Messente docs, deleting-users)."""
         self._transport.delete(_user_path(service_id, user_id))
         return True
 
 
-class Auth:
-    """``api.auth``"""
+class Auth(_Calls):
+    """The calls of ``api.auth``."""
 
     METHOD_SMS = "sms"
     METHOD_TOTP = "totp"
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
     def initiate(self, service_id: str, user_id: str, method: str) -> StartedMethod:
         """Start an authentication: "sms" sends a PIN, "totp" asks for a code of the app.
 
-        Returns the method really used. "totp" becomes "sms" if the number has no device attached; the other way round
-        is refused as InvalidResponseError. protocol: Messente docs, start-authentication.
+        Returns the method really used: "totp" becomes "sms" if the number has no device attached (protocol: Messente
+        docs, start-authentication).
+
+        Raises:
+            InvalidResponseError: also for "totp" where "sms" was asked for, which is not in the protocol.
         """
-        path = f"{_user_path(service_id, user_id)}/auth"
+        path = _user_path(service_id, user_id, "/auth")
         require_text(method=method)
 
         def read(data: dict[str, Any]) -> StartedMethod:
-            answers.same(data, service_id=service_id, user_id=user_id, id=user_id)
-            used = answers.method(data)
+            answers.require_same(data, service_id=service_id, user_id=user_id, id=user_id)
+            used = answers.method_of(data)
             if method == self.METHOD_SMS and used != method:
                 raise answers.BadAnswer("an answer about another method")
-            return StartedMethod(used, answers.auth_id(data))
+            return StartedMethod(used, answers.auth_id_of(data))
 
         return self._transport.call("POST", path, read, json_body(method=method))
 
     def verify(self, service_id: str, user_id: str, token: str, *, auth_id: str | None = None) -> Verification:
-        """Check a PIN or code. True in a condition only if the provider said JSON ``true``, in a 200, without "but".
+        """Check a PIN or code (protocol: Messente docs, pin-verification).
 
-        Arguments:
+        Returns a value that is true in a condition only if the provider said JSON ``true``, in a 200, and nothing that
+        contradicts it.
+
+        Args:
             token: what the user typed; digits as text, so that leading zeros stay.
-            auth_id: of the start, if it had one.
+            auth_id: the one of the start, if it had one.
 
-        An exception whose ``sent`` is True leaves the verdict unknown: the try may have been counted.
-        protocol: Messente docs, pin-verification.
+        Raises:
+            VerigatorError: if its ``sent`` is True, the verdict is unknown, and the try may have been counted.
         """
-        path = f"{_user_path(service_id, user_id)}/auth"
+        path = _user_path(service_id, user_id, "/auth")
         require_text(token=token)
         body = json_body(token=token)
         if auth_id is not None:
             require_text(auth_id=auth_id)
             body = json_body(token=token, auth_id=auth_id)
-        del token  # a debug page shows the variables of each frame
+        del token  # A debug page shows the variables of each frame.
 
         def read(data: dict[str, Any]) -> Verification:
-            answers.same(data, service_id=service_id, user_id=user_id, id=user_id)
+            answers.require_same(data, service_id=service_id, user_id=user_id, id=user_id)
             return _verification(data)
 
         return self._transport.call("PUT", path, read, body, only_200=True)
@@ -175,75 +179,43 @@ def _verification(data: dict[str, Any]) -> Verification:
     verified = data.get("verified")
     if not isinstance(verified, bool):
         raise answers.BadAnswer("verified is neither true nor false")
-    method = answers.method(data) if data.get("method") is not None else None
-    failure = answers.failure(data)
-    if verified and (failure is None or answers.is_clear(failure)):
+    method = answers.method_of(data) if data.get("method") is not None else None
+    status = answers.status_of(data)
+    if verified and (status is None or answers.is_clear(status)):
         return Verification(True, None, method)
-    return Verification(False, failure, method)
+    return Verification(False, status, method)
 
 
-class Api:
-    """A client for Messente's Verification API ("Verigator").
+class Api(Client):
+    """The client of Messente's Verification API ("Verigator").
 
-    Safe to share between threads; each has its own connections, kept open between calls. The environment (proxies,
-    CA bundles, .netrc) is not read, and the verification of certificates cannot be switched off.
-
-    Arguments:
+    Args:
         username, password: of the API; sent with each request in the header X-Service-Auth.
         endpoint: may have a path; http:// is accepted for loopback hosts alone.
-        connect_timeout, read_timeout, total_timeout, proxies, ca_bundle: as ``Transport`` has them.
         idle_timeout: seconds of silence within a list of users (``users.iter_all``), which has no total.
+        connection: see ``ConnectionOptions``.
 
-    Raises ValueError for an argument that cannot be used.
+    Raises:
+        ValueError: an argument cannot be used.
     """
 
-    endpoint = ""
-
+    @takes_connection_options
     def __init__(
         self,
         username: str,
         password: str,
-        endpoint: str = "https://api.verigator.com",
+        endpoint: str = ENDPOINT,
         *,
-        connect_timeout: float = 3.0,
-        read_timeout: float = 5.0,
-        total_timeout: float = 8.0,
-        idle_timeout: float = 15.0,
-        proxies: Mapping[str, str] | None = None,
-        ca_bundle: str | None = None,
+        idle_timeout: float = IDLE_TIMEOUT,
+        **connection: Unpack[ConnectionArguments],
     ) -> None:
         auth = service_auth(username, password)
-        del username, password  # a debug page shows the variables of each frame
-        proxies = hide_values(proxies)
+        del username, password  # A debug page shows the variables of each frame.
+        mask_proxies(connection)
         if auth is None:
             raise ValueError("username and password must be Latin-1 text in one line; no colon in the username")
-        self._transport = Transport(
-            endpoint,
-            headers={"Accept": "application/json", "X-Service-Auth": auth},
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            total_timeout=total_timeout,
-            idle_timeout=idle_timeout,
-            proxies=proxies,
-            ca_bundle=ca_bundle,
-        )
-        self.endpoint = self._transport.endpoint
+        headers = {"Accept": "application/json", "X-Service-Auth": auth}
+        super().__init__(Transport(endpoint, headers=headers, idle_timeout=idle_timeout, **connection))
         self.services = Services(self._transport)
         self.users = Users(self._transport)
         self.auth = Auth(self._transport)
-
-    def within(self, seconds: float | None) -> AbstractContextManager[None]:
-        """Return a context in which each call of this thread has at most so many seconds, and never more than
-        ``total_timeout``; None changes nothing.
-        """
-        return self._transport.within(seconds)
-
-    def close(self) -> None:
-        """Close this thread's connections; the next call opens new ones."""
-        self._transport.close()
-
-    def __repr__(self) -> str:
-        return f"<Api endpoint={self.endpoint!r}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a client holds credentials and connections, and is not pickled or copied")

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from .. import events, rate_limits, signals
-from ..backends import BaseBackend, Checked, Recipient, asking, backends
+from ..backends import BaseBackend, Checked, Recipient, backends, protected_call
 from ..exceptions import NoSuchResourceError, Reason, Refused, VerigatorError
 from ..models import Challenge
 from ..rate_limits import RateLimit
@@ -80,7 +80,7 @@ def _ask_sender(challenge: Challenge, pin: str, consumed: list[RateLimit]) -> Ch
     recipient = Recipient(challenge.verigator_id)
     cause = rate_limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
     try:
-        with asking(backend, cause, backend.total_timeout):
+        with protected_call(backend, cause, backend.total_timeout):
             return backend.check(recipient, pin, challenge.reference, timeout=backend.total_timeout)
     except NoSuchResourceError:
         _end(challenge, Outcome.EXPIRED, Reason.EXPIRED)

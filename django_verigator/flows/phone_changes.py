@@ -11,7 +11,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from .. import events, rate_limits
-from ..backends import BaseBackend, Cause, asking
+from ..backends import BaseBackend, CallOrigin, protected_call
 from ..db import atomic_with_retry
 from ..digests import digests
 from ..exceptions import (
@@ -77,7 +77,7 @@ def pending(challenge: Challenge) -> PhoneChange | None:
 
 
 def register(
-    change: PhoneChange, backend: BaseBackend, *, cause: Cause | None = None, timeout: float | None = None
+    change: PhoneChange, backend: BaseBackend, *, cause: CallOrigin | None = None, timeout: float | None = None
 ) -> None:
     """Make the provider's record of a proposed phone, if the provider keeps records and it is not made yet.
 
@@ -115,8 +115,8 @@ def register(
         raise Refused(Reason.ENDED)
 
 
-def _create(change: PhoneChange, backend: BaseBackend, cause: Cause | None, timeout: float | None) -> str:
-    with asking(backend, cause, timeout):
+def _create(change: PhoneChange, backend: BaseBackend, cause: CallOrigin | None, timeout: float | None) -> str:
+    with protected_call(backend, cause, timeout):
         return backend.register(change.phone_number, change.id_in_service, timeout=timeout)
 
 

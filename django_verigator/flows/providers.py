@@ -7,7 +7,7 @@ import time
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf, rate_limits
-from ..backends import BaseBackend, Cause, Recipient, Started, asking, backends
+from ..backends import BaseBackend, CallOrigin, Recipient, Started, backends, protected_call
 from ..constants import METHOD_TOTP
 from ..exceptions import (
     CircuitOpenError,
@@ -82,7 +82,7 @@ def start(
         return _start_once(backend, challenge, recipient, method, deadline)
 
 
-def _cause(challenge: Challenge) -> Cause:
+def _cause(challenge: Challenge) -> CallOrigin:
     return rate_limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
 
 
@@ -90,7 +90,7 @@ def _start_once(
     backend: BaseBackend, challenge: Challenge, recipient: Recipient, method: str, deadline: float
 ) -> Started:
     timeout = _left(deadline)
-    with asking(backend, _cause(challenge), timeout):
+    with protected_call(backend, _cause(challenge), timeout):
         return backend.start(recipient, method, timeout=timeout)
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from .. import db
 from ..cleaning import plain_text
-from ..client.masked import SecretText
+from ..client import SecretText
 from ..db import retry_on_deadlock
 from ..digests import digest, digests
 from ..hidden import HiddenText

@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from .. import conf, events, rate_limits, signals
-from ..backends import BaseBackend, asking
+from ..backends import BaseBackend, protected_call
 from ..digests import digest
 from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
 from ..models import RemoteDeletion, VerigatorUser
@@ -94,7 +94,7 @@ def register(
 
 
 def _create(backend: BaseBackend, link: VerigatorUser, address: str | None, timeout: float | None) -> str:
-    with asking(backend, rate_limits.cause(link.user_id, digest("phone", link.phone_number), address), timeout):
+    with protected_call(backend, rate_limits.cause(link.user_id, digest("phone", link.phone_number), address), timeout):
         return backend.register(link.phone_number, link.id_in_service or "", timeout=timeout)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.test import AsyncClient, Client, override_settings
 
-from ..backends import Circuit, backends, breaker, locmem
+from ..backends import Circuit, backends, circuit, locmem
 from ..backends.locmem import Message, fail_next, outbox
 from ..client import Api
 from ..constants import METHOD_SMS
@@ -31,7 +31,7 @@ _ACCOUNT: dict[str, Any] = {"username": "test", "password": "test"}
 def reset() -> None:
     """Empty the outbox; forget the user records, the faults to come, and which providers did not answer."""
     locmem.reset()
-    breaker.reset()
+    circuit.reset()
     for alias in backends:
         Circuit(alias).forget()
 

@@ -20,6 +20,8 @@ from django.test import AsyncClient
 
 from django_verigator.backends import backends
 from django_verigator.client import Api
+from django_verigator.client.connections import BudgetedRequest
+from django_verigator.client.deadline import Budget
 from tests.docs.marked import TESTS
 
 from .actors import HOME, PIN
@@ -185,11 +187,12 @@ def test_nothing_switches_the_check_of_certificates_off(monkeypatch):
     with pytest.raises(TypeError):
         Api("u", "p", verify=False)
     api = Api("u", "p", "https://127.0.0.1:9")
-    adapter = api._transport._sessions.get().get_adapter(api.endpoint)
-    request = requests.Request("GET", api.endpoint).prepare()
-    _, used = adapter.build_connection_pool_key_attributes(request, verify=False)
-    assert used["cert_reqs"] == "CERT_REQUIRED"
-    assert (used["ssl_context"].verify_mode.name, used["ssl_context"].check_hostname) == ("CERT_REQUIRED", True)
+    adapter = api._transport._sessions.for_this_thread().get_adapter(api.endpoint)
+    request = BudgetedRequest()
+    request.budget = Budget(1, 1, 1)
+    pool = adapter.get_connection_with_tls_context(request, verify=False)
+    used = pool.urlopen.func.__self__._route.tls
+    assert (used.verify_mode.name, used.check_hostname) == ("CERT_REQUIRED", True)
     api.close()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from conftest import CERTS, Connection, Server
 
-from django_verigator.client.limits import MAX_RECEIVED
+from django_verigator.client.deadline import MAX_RECEIVED
 
 MEGABYTE = 1 << 20
 BOMB = 200 * MEGABYTE

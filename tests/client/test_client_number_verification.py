@@ -147,7 +147,7 @@ def test_query__holds_everything_if_the_service_insists(
         "verification_id": "abc",
         "pin": PIN,
     }
-    assert "POST /verify/pin HTTP" in caplog.text  # urllib3's line
+    assert "POST /verify/pin HTTP" in caplog.text
     assert [secret for secret in SECRETS if secret in caplog.text] == []
 
 
@@ -470,7 +470,7 @@ def test_traceback__of_an_interrupt_in_the_middle(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("django_verigator.client.sockets.LimitedResponse.begin", interrupted)
+    monkeypatch.setattr("http.client.HTTPResponse.begin", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         pin(client(serve(hangs).url, credentials_in_query=in_query))
     shown = frames(caught.value)

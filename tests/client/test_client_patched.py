@@ -91,7 +91,9 @@ class Odd(Exception):  # noqa: N818
 
 
 @pytest.mark.fault("N02")
-@pytest.mark.parametrize("place", ["first_that_connects", "LimitedSocket.sendall", "LimitedSocket.recv_into"])
+@pytest.mark.parametrize(
+    "place", ["route.connect_to_first", "deadline.DeadlineSocket.sendall", "deadline.DeadlineSocket.recv_into"]
+)
 @pytest.mark.parametrize("certificate", [None, "good.pem"], ids=["http", "https"])
 def test_transport__whatever_it_raises_is_one_of_our_errors(
     serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, certificate: str | None, place: str
@@ -100,7 +102,7 @@ def test_transport__whatever_it_raises_is_one_of_our_errors(
         raise Odd("canary")
 
     monkeypatch.setattr(http, "sleep", lambda _: None)
-    monkeypatch.setattr(f"django_verigator.client.sockets.{place}", fail)
+    monkeypatch.setattr(f"django_verigator.client.{place}", fail)
     api = client(serve(answer, certificate).url)
     for call in (lambda: api.auth.verify("s", "u", "0042"), lambda: api.users.get_all("s")):
         with pytest.raises(ConnectionFailedError, match=r"Odd in test_client_patched\.py, line ") as caught:
@@ -125,6 +127,6 @@ def test_transport__what_it_raises_in_the_middle_of_a_list_is_one_of_our_errors(
     def fail(*_: object) -> None:
         raise Odd
 
-    monkeypatch.setattr("django_verigator.client.sockets.LimitedSocket.recv_into", fail)
+    monkeypatch.setattr("django_verigator.client.deadline.DeadlineSocket.recv_into", fail)
     with pytest.raises(ConnectionFailedError, match="Odd"):
         list(users)

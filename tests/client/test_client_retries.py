@@ -9,7 +9,7 @@ import pytest
 import responses
 from conftest import Connection, Server
 
-from django_verigator.client import Api, NumberVerification, http, retries
+from django_verigator.client import Api, NumberVerification, http
 from django_verigator.exceptions import (
     ConnectionFailedError,
     InternalError,
@@ -171,7 +171,7 @@ def test_deadline__holds_for_all_attempts_together(api: Api, slept: list[float])
 def test_deadline__is_what_later_attempts_have_left(
     serve: Serve, client: Client, clock: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(http, "FIRST_BACKOFF", 0.1)
 
     def script(connection: Connection) -> None:
         connection.request()

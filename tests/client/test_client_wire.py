@@ -116,7 +116,7 @@ def test_sent__deadline_passed_before_sending(serve: Serve, client: Client, monk
     api = client(server.url)
     verify(api)
     late = iter([0.0])
-    monkeypatch.setattr("django_verigator.client.limits.monotonic", lambda: next(late, 99.0))
+    monkeypatch.setattr("django_verigator.client.deadline.monotonic", lambda: next(late, 99.0))
     error = failure(api)
     assert type(error) is RequestTimeoutError
     assert error.sent is False
@@ -165,8 +165,7 @@ def test_certificate__verify_false_changes_nothing(
 ) -> None:
     server = serve(keep, certificate)
     api = client(server.url)
-    session = api._transport._sessions.get()
-    session.verify = False
+    api._transport._sessions.for_this_thread().verify = False
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTS / certificate))
     monkeypatch.setenv("CURL_CA_BUNDLE", str(CERTS / certificate))
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTS / certificate))
@@ -234,7 +233,7 @@ def test_cookies__are_not_kept(serve: Serve, client: Client) -> None:
     verify(api)
     verify(api)
     assert "cookie" not in server.requests[1][0].lower()
-    assert list(api._transport._sessions.get().cookies) == []
+    assert list(api._transport._sessions.for_this_thread().cookies) == []
 
 
 @pytest.mark.threat("L05")
@@ -246,6 +245,7 @@ def test_environment__is_not_read(serve: Serve, client: Client, monkeypatch: pyt
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
     assert verify(client(server.url))
+    assert server.requests[0][0].startswith("PUT /v1/"), "no proxy's way to ask"
     assert "authorization" not in server.requests[0][0].lower()
     tls = serve(keep, "good.pem")
     assert verify(client(tls.url))
@@ -365,7 +365,7 @@ def test_log_at_debug__holds_no_secret(serve: Serve, client: Client, caplog: pyt
     api.users.create("sid", "+37251234567", "alice")
     api.auth.initiate("sid", "uid", "sms")
     verify(api)
-    assert "PUT /v1/service/service/sid/users/uid/auth" in caplog.text  # urllib3's line
+    assert "PUT /v1/service/service/sid/users/uid/auth" in caplog.text
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
     assert [secret for secret in SECRETS if secret in caplog.text] == []
 
@@ -407,7 +407,7 @@ def test_traceback__of_an_interrupt_in_the_middle(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("django_verigator.client.sockets.LimitedResponse.begin", interrupted)
+    monkeypatch.setattr("http.client.HTTPResponse.begin", interrupted)
     api = client(serve(keep).url)
     with pytest.raises(KeyboardInterrupt) as caught:
         verify(api)
@@ -424,7 +424,7 @@ def test_traceback__of_an_interrupt_while_a_proxy_is_asked(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("django_verigator.client.sockets.LimitedSocket.recv_into", interrupted)
+    monkeypatch.setattr("django_verigator.client.deadline.DeadlineSocket.recv_into", interrupted)
     proxy = f"http://canary-user:canary%3Apass@127.0.0.1:{serve(keep).port}"
     api = client("https://api.example", proxies={"https": proxy})
     with pytest.raises(KeyboardInterrupt) as caught:

@@ -13,7 +13,7 @@ import pytest
 from conftest import Connection, Server
 
 from django_verigator.client import Api, NumberVerification
-from django_verigator.client.reasons import of_connecting, of_proxy, of_tls, sentence
+from django_verigator.client.errors import explanation, why_no_tls, why_no_tunnel, why_not_connected
 from django_verigator.exceptions import ConnectionFailedError, RequestTimeoutError, VerigatorError
 
 Serve = Callable[..., Server]
@@ -219,15 +219,15 @@ def test_number_verification__says_it_too(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("of", "error", "why"),
     [
-        (of_connecting, OSError(errno.ENETUNREACH, "x"), "no_route"),
-        (of_connecting, OSError(errno.EMFILE, "x"), "unreachable"),
-        (of_connecting, UnicodeError("x"), "no_such_name"),
-        (of_proxy, socket.gaierror(-2, "x"), "proxy_no_such_name"),
-        (of_proxy, OSError(errno.EHOSTUNREACH, "x"), "proxy_no_route"),
-        (of_tls, ConnectionResetError(), "tls_broken"),
-        (of_tls, ssl.SSLError(1, "x"), "tls_failed"),
+        (why_not_connected, OSError(errno.ENETUNREACH, "x"), "no_route"),
+        (why_not_connected, OSError(errno.EMFILE, "x"), "unreachable"),
+        (why_not_connected, UnicodeError("x"), "no_such_name"),
+        (why_no_tunnel, socket.gaierror(-2, "x"), "proxy_no_such_name"),
+        (why_no_tunnel, OSError(errno.EHOSTUNREACH, "x"), "proxy_no_route"),
+        (why_no_tls, ConnectionResetError(), "tls_broken"),
+        (why_no_tls, ssl.SSLError(1, "x"), "tls_failed"),
     ],
 )
 def test_words__of_what_cannot_be_had_here(of: Callable[[Exception], str], error: Any, why: str) -> None:
     assert of(error) == why
-    assert sentence(why)
+    assert explanation(why)

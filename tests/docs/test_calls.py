@@ -61,7 +61,7 @@ def test_call_that_somebody_waits_for__is_made_on_the_account_of_that_somebody(f
     asked = [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "asking"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "protected_call"
     ]
     assert len(asked) == len(list(_calls(tree)))
     assert all(len(node.args) == 3 for node in asked), "backend, cause, timeout"

@@ -14,7 +14,7 @@ from django_verigator.backends.base import BaseBackend
 from django_verigator.backends.number_verification import NumberVerificationBackend
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.checks import deploy
-from django_verigator.client import reasons
+from django_verigator.client import errors
 from django_verigator.exceptions import Reason
 from django_verigator.models import Challenge, RemoteDeletion, VerigatorUser
 from django_verigator.sandbox import Sandbox, faults
@@ -51,7 +51,7 @@ def test_exceptions__are_all_listed_with_their_reason() -> None:
 
 def test_words_for_a_connection_that_failed__are_all_listed() -> None:
     page = rows(section(DOCS / "client.md", "Why a connection failed"))
-    assert {word for row in page for word in code(row[0])} == {*reasons._SENTENCES, "proxy_", "unexpected"}
+    assert {word for row in page for word in code(row[0])} == {*errors.WHY, "proxy_", "unexpected"}
 
 
 def test_reasons__exist() -> None:

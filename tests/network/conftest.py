@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from django_verigator.backends.verigator import VerigatorBackend
-from django_verigator.client import Api, sockets
+from django_verigator.client import Api, deadline
 from django_verigator.sandbox import Sandbox
 
 from .relay import Relay
@@ -67,7 +67,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch, relay: Relay) -> Callable[[float, str
     def pass_by(seconds: float, how: str) -> None:
         nonlocal offset
         offset += seconds
-        monkeypatch.setattr(sockets, "monotonic", lambda: time.monotonic() + offset)
+        monkeypatch.setattr(deadline, "monotonic", lambda: time.monotonic() + offset)
         relay.forget(how)
 
     return pass_by

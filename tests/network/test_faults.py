@@ -16,7 +16,7 @@ import pytest
 
 from django_verigator.backends import Recipient
 from django_verigator.backends.verigator import VerigatorBackend
-from django_verigator.client import retries
+from django_verigator.client import http
 from django_verigator.exceptions import ConnectionFailedError, RequestTimeoutError, VerigatorError
 from django_verigator.sandbox import Sandbox
 from tests.deadlines import in_time
@@ -100,7 +100,7 @@ FAULTS = {
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(http, "FIRST_BACKOFF", 0.05)
 
 
 @pytest.fixture(params=[*CALLS, "twenty threads"])

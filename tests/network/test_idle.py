@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from django_verigator.backends import Recipient, backends
-from django_verigator.backends.breaker import Circuit
+from django_verigator.backends import Circuit, Recipient, backends
 from django_verigator.backends.verigator import VerigatorBackend
-from django_verigator.client import sockets
+from django_verigator.client import deadline
 from django_verigator.exceptions import ConnectionFailedError
 from django_verigator.models import Challenge
 from django_verigator.sandbox import Sandbox
@@ -110,7 +109,7 @@ def test_connection__found_dead_before_a_byte_has_left_costs_nothing(
     one = backend()
     user = one.register("+37255500001", "alice")
     relay.lines[0].reset()
-    monkeypatch.setattr(sockets.LimitedSocket, "is_reusable", lambda self: True)
+    monkeypatch.setattr(deadline.DeadlineSocket, "is_reusable", lambda self: True)
     one.start(Recipient(user), "sms")
     assert len(sandbox.calls(operation="auth.start")) == 1
 

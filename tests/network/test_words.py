@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from django_verigator.backends import Recipient, asking, backends
+from django_verigator.backends import Recipient, backends, protected_call
 from django_verigator.exceptions import VerigatorError
 from django_verigator.sandbox import Sandbox
 from tests.site.models import User
@@ -45,7 +45,7 @@ def test_log__says_why_and_where(
     User.objects.create_user("bob", phone_number="+37255500002")
     assert f"registration_failed user={alice.pk + 1} {told}" in caplog.text
     for _ in range(4):
-        with pytest.raises(VerigatorError), asking(backends.default):
+        with pytest.raises(VerigatorError), protected_call(backends.default):
             backends.default.start(Recipient("uid"), "sms")
     assert f"circuit_opened backend=default {told}" in caplog.text
     assert "canary" not in caplog.text

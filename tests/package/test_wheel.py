@@ -199,13 +199,12 @@ def test_metadata__says(field: str, value: str, metadata: Message) -> None:
     assert metadata[field] == value
 
 
-def test_metadata__needs_four_packages_at_run_time(metadata: Message) -> None:
+def test_metadata__needs_three_packages_at_run_time(metadata: Message) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert {re.split(r"[<>=!~; ]", line)[0] for line in required} == {
         "Django",
         "phonenumberslite",
         "requests",
-        "urllib3",
     }
 
 

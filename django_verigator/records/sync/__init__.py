@@ -4,7 +4,7 @@ from threading import Event
 from typing import Any
 
 from ... import conf, rate_limits
-from ...backends import asking
+from ...backends import protected_call
 from ...exceptions import VerigatorError
 from ...models import SyncRun, VerigatorUser
 from .. import links, registration
@@ -34,7 +34,7 @@ def sync_user(user: Any, *, timeout: float | None = None) -> tuple[VerigatorUser
         return link, RegistrationResult.UNCHANGED
     if link.state == State.REGISTERED:
         try:
-            with asking(backend, rate_limits.cause(link.user_id), timeout):
+            with protected_call(backend, rate_limits.cause(link.user_id), timeout):
                 exists = backend.exists(link.verigator_id or "", timeout=timeout)
             if exists:
                 return link, RegistrationResult.UNCHANGED

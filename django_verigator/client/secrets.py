@@ -1,0 +1,75 @@
+"""What the client sends, with a masked ``repr()``, since error trackers print the variables of frames."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import NoReturn
+from urllib.parse import urlencode
+
+from ..hidden import MASK, HiddenText
+
+HEADER_TEXT = re.compile(r"[ -~\xa0-\xff]+\Z")  # Latin-1 without control characters
+
+
+class SecretText(HiddenText):
+    """A header with credentials, or another secret text. Its bytes are masked too, and it cannot be pickled."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> SecretBody:
+        return SecretBody(super().encode(encoding, errors))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("credentials are not pickled")
+
+
+class SecretBody(bytes):
+    """The JSON body of a request, which may hold a PIN or a phone number, with a masked ``repr()``."""
+
+    content_type = "application/json"
+
+    def __repr__(self) -> str:
+        return MASK
+
+
+class SecretForm(SecretBody):
+    """The same as a form."""
+
+    content_type = "application/x-www-form-urlencoded"
+
+
+def hide_values(values: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a copy with masked values, for a dict that holds a password under a key that does not say so."""
+    if not isinstance(values or {}, Mapping):
+        raise ValueError("not a dict of texts")
+    return {key: SecretText(value) if isinstance(value, str) else value for key, value in (values or {}).items()}
+
+
+def json_body(**values: str) -> SecretBody:
+    """Return the values as a JSON object."""
+    return SecretBody(json.dumps(values).encode("ascii"))
+
+
+def form_text(**values: str) -> SecretText:
+    """Return the values percent-encoded, as a query and a form have them."""
+    return SecretText(urlencode(values))
+
+
+def service_auth(username: str, password: str) -> SecretText | None:
+    """Return the value of X-Service-Auth (protocol: Messente docs, request-authentication), or None if the credentials
+    cannot be sent in it. The provider splits at the first colon, so a username must not have one.
+    """
+    if not isinstance(username, str) or not isinstance(password, str) or ":" in username:
+        return None
+    if not HEADER_TEXT.match(username) or not HEADER_TEXT.match(password):
+        return None
+    return SecretText(f"{username}:{password}")
+
+
+def require_text(**values: object) -> None:
+    """Raise ValueError, without repeating the value, unless each value is a str that is not blank."""
+    for name, value in values.items():
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{name} must be a str that is not blank")
