@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from django_verigator.sandbox import Sandbox
-from django_verigator.sandbox.guard import is_loopback
+from django_verigator.sandbox.allowed_hosts import is_loopback
 
 from .caller import PASSWORD, PHONE, Shop, ask, exchange
 
@@ -52,7 +52,7 @@ def test_messages__of_an_unknown_number_are_none_and_of_no_number_an_error(sandb
 
 
 def test_messages__are_kept_up_to_a_limit(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_verigator.sandbox.phones.KEPT_MESSAGES", 3)
+    monkeypatch.setattr("django_verigator.sandbox.phones.MAX_STORED_MESSAGES", 3)
     for number in range(5):
         sandbox.phones.send(PHONE, f"text {number}", pin="1", user_id="u")
 

@@ -41,8 +41,8 @@ def test_matching_step__refuses_a_step_that_was_used() -> None:
     assert totp.matching_step(RFC_SECRET, token, 1000 * totp.PERIOD, after=1000) is None
 
 
-def test_otpauth_address__holds_what_an_app_needs() -> None:
-    address = urlsplit(totp.otpauth_address(RFC_SECRET, issuer="Café & Co", account="john"))
+def test_otpauth_url__holds_what_an_app_needs() -> None:
+    address = urlsplit(totp.otpauth_url(RFC_SECRET, issuer="Café & Co", account="john"))
 
     assert (address.scheme, address.netloc, unquote(address.path)) == ("otpauth", "totp", "/Café & Co:john")
     assert parse_qs(address.query)["secret"] == [RFC_SECRET]

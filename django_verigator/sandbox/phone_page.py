@@ -1,4 +1,7 @@
-"""The phone page: what arrived, and the app's running codes. It is whole without its script, which keeps it fresh."""
+"""Render the phone page: the messages that arrived and the codes of the app.
+
+The page is complete without its script, which only keeps it up to date.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,22 @@ from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from django_verigator.sandbox.desk import Desk, number_in
-from django_verigator.sandbox.exchange import Refusal, Reply, Request
+from .http_messages import HTTPError, Request, Response
+from .phone_numbers import parse_phone_number
+from .provider import Provider
 
-STATIC = {"phone.css": "text/css", "phone.js": "text/javascript", "icon.svg": "image/svg+xml"}
-POLICY = (
+CONTENT_TYPES = {"phone.css": "text/css", "phone.js": "text/javascript", "icon.svg": "image/svg+xml"}
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS = (("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer"), ("X-Frame-Options", "DENY"))
+HEADERS = (
+    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Frame-Options", "DENY"),
+)
 
-# One item of each list. The page also holds them empty, in <template> elements, for the script to fill.
+# One item of each list. The page also holds each with empty values, in <template> elements that its script fills.
 MESSAGE = Template(
     '<li class="message"><p class="meta"><span data-field="to">$to</span> <time data-field="sent">$sent</time></p>'
     '<div class="said"><p class="bubble"><span data-field="before">$before</span><strong data-field="pin">$pin</strong>'
@@ -44,78 +52,84 @@ DEVICE = Template(
     '<button type="button" class="copy" data-pin="$code" aria-label="Copy the code" hidden>Copy</button>'
     '<button type="button" class="detach" hidden>Detach</button></div></li>'
 )
-CHIP = Template('<a href="$href"$current>$label</a>')
+NUMBER_LINK = Template('<a href="$href"$current>$label</a>')
 
 
-class Page:
-    """``/`` and the files it needs."""
+class PhonePage:
+    """Serve ``/`` and the static files it needs."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
         folder = files("django_verigator.sandbox") / "static"
-        self._files = {name: (folder / name).read_bytes() for name in STATIC}
+        self._files = {name: (folder / name).read_bytes() for name in CONTENT_TYPES}
         self._index = Template((folder / "index.html").read_text(encoding="utf-8"))
 
-    def answer(self, request: Request) -> Reply:
-        """Raises Refusal."""
-        if request.method not in ("GET", "HEAD"):
-            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "This page can only be read", (("Allow", "GET, HEAD"),))
-        if not request.segments:
-            return self._phone(request)
-        name = "/".join(request.segments[1:])
-        if request.segments[0] != "static" or name not in STATIC:
-            raise Refusal(HTTPStatus.NOT_FOUND, "There is no such file")
-        return Reply(HTTPStatus.OK, self._files[name], f"{STATIC[name]}; charset=utf-8", HEADERS)
+    def handle(self, request: Request) -> Response:
+        """Return the page or one of its files.
 
-    def _phone(self, request: Request) -> Reply:
+        Raises:
+            HTTPError: 404, there is no such file; 405, the method is neither GET nor HEAD.
+        """
+        if request.method not in ("GET", "HEAD"):
+            raise HTTPError(HTTPStatus.METHOD_NOT_ALLOWED, "This page can only be read", (("Allow", "GET, HEAD"),))
+        if not request.segments:
+            return self._phone_page(request)
+        name = "/".join(request.segments[1:])
+        if request.segments[0] != "static" or name not in CONTENT_TYPES:
+            raise HTTPError(HTTPStatus.NOT_FOUND, "There is no such file")
+        return Response(HTTPStatus.OK, self._files[name], f"{CONTENT_TYPES[name]}; charset=utf-8", HEADERS)
+
+    def _phone_page(self, request: Request) -> Response:
         chosen = request.parameter("to")
         try:
-            number = number_in(chosen) if chosen else ""
+            number = parse_phone_number(chosen) if chosen else ""
         except ValueError:
             number = ""
-        shown = self._desk.phone(number)
-        thread = _thread(shown["messages"], shown["devices"])
+        phone = self._provider.phone(number)
+        thread = _thread_html(phone["messages"], phone["devices"])
         html = self._index.substitute(
             whose=escape(number or "All numbers"),
             number=escape(number),
-            numbers=_chips(shown["numbers"], number),
+            numbers=_number_links_html(phone["numbers"], number),
             thread=thread,
             thread_hidden="" if thread else " hidden",
             empty_hidden=" hidden" if thread else "",
-            devices="".join(DEVICE.substitute(_device(each)) for each in shown["devices"]),
+            devices="".join(DEVICE.substitute(_device_fields(device)) for device in phone["devices"]),
             message_shape=MESSAGE.substitute(dict.fromkeys(("to", "sent", "before", "pin", "after"), "")),
             notice_shape=NOTICE.substitute(dict.fromkeys(("to", "sent", "text"), "")),
             device_shape=DEVICE.substitute(dict.fromkeys(("issuer", "account", "number", "code", "left"), "")),
         )
-        return Reply(HTTPStatus.OK, html.encode("utf-8"), "text/html; charset=utf-8", HEADERS)
+        return Response(HTTPStatus.OK, html.encode("utf-8"), "text/html; charset=utf-8", HEADERS)
 
 
-def _chips(numbers: Iterable[str], chosen: str) -> str:
+def _number_links_html(numbers: Iterable[str], chosen: str) -> str:
     links = [("/", "All", not chosen)]
     links += [(f"/?to={quote(number, safe='')}", number, number == chosen) for number in numbers]
     return "".join(
-        CHIP.substitute(href=escape(href), label=escape(label), current=' aria-current="page"' if current else "")
+        NUMBER_LINK.substitute(
+            href=escape(href), label=escape(label), current=' aria-current="page"' if current else ""
+        )
         for href, label, current in links
     )
 
 
-def _thread(messages: list[dict[str, Any]], devices: list[dict[str, Any]]) -> str:
-    items = [(message["sent"], MESSAGE.substitute(_message(message))) for message in messages]
+def _thread_html(messages: list[dict[str, Any]], devices: list[dict[str, Any]]) -> str:
+    items = [(message["sent"], MESSAGE.substitute(_message_fields(message))) for message in messages]
     for device in devices:
         for notice in device["notices"]:
-            shown = {"to": device["phone_number"], "sent": _clock_time(notice["sent"]), "text": notice["text"]}
-            items.append((notice["sent"], NOTICE.substitute(_escaped(shown))))
+            fields = {"to": device["phone_number"], "sent": _time_of_day(notice["sent"]), "text": notice["text"]}
+            items.append((notice["sent"], NOTICE.substitute(_escaped(fields))))
     return "".join(item for _, item in sorted(items, key=lambda pair: pair[0]))
 
 
-def _message(message: Mapping[str, Any]) -> dict[str, str]:
+def _message_fields(message: Mapping[str, Any]) -> dict[str, str]:
     before, pin, after = str(message["text"]).partition(message["pin"])
     return _escaped(
-        {"to": message["to"], "sent": _clock_time(message["sent"]), "before": before, "pin": pin, "after": after}
+        {"to": message["to"], "sent": _time_of_day(message["sent"]), "before": before, "pin": pin, "after": after}
     )
 
 
-def _device(device: Mapping[str, Any]) -> dict[str, str]:
+def _device_fields(device: Mapping[str, Any]) -> dict[str, str]:
     return _escaped(
         {
             "issuer": device["issuer"],
@@ -127,7 +141,7 @@ def _device(device: Mapping[str, Any]) -> dict[str, str]:
     )
 
 
-def _clock_time(sent: str) -> str:
+def _time_of_day(sent: str) -> str:
     return f"{sent[11:19]} UTC"
 
 
