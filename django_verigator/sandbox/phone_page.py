@@ -31,8 +31,8 @@ HEADERS = (
 # One item of each list. The page also holds each with empty values, in <template> elements that its script fills.
 MESSAGE = Template(
     '<li class="message"><p class="meta"><span data-field="to">$to</span> <time data-field="sent">$sent</time></p>'
-    '<div class="said"><p class="bubble"><span data-field="before">$before</span><strong data-field="pin">$pin</strong>'
-    '<span data-field="after">$after</span></p>'
+    '<div class="message-body"><p class="bubble"><span data-field="before">$before</span>'
+    '<strong data-field="pin">$pin</strong><span data-field="after">$after</span></p>'
     '<button type="button" class="copy" data-pin="$pin" aria-label="Copy PIN $pin" hidden>Copy</button></div></li>'
 )
 NOTICE = Template(
@@ -41,14 +41,14 @@ NOTICE = Template(
     ' <time data-field="sent">$sent</time></p></li>'
 )
 DEVICE = Template(
-    '<li class="device"><div class="who"><strong data-field="issuer">$issuer</strong>'
+    '<li class="device"><div class="identity"><strong data-field="issuer">$issuer</strong>'
     '<span data-field="account">$account</span><span data-field="number">$number</span></div>'
     '<p class="code" data-field="code">$code</p>'
     '<svg class="ring" viewBox="0 0 36 36" role="img" aria-label="$left seconds left">'
     '<circle cx="18" cy="18" r="15.5"/>'
-    '<circle class="rest" cx="18" cy="18" r="15.5" pathLength="30" stroke-dasharray="$left 30"/>'
+    '<circle class="remaining" cx="18" cy="18" r="15.5" pathLength="30" stroke-dasharray="$left 30"/>'
     '<text x="18" y="22" data-field="left">$left</text></svg>'
-    '<div class="acts">'
+    '<div class="actions">'
     '<button type="button" class="copy" data-pin="$code" aria-label="Copy the code" hidden>Copy</button>'
     '<button type="button" class="detach" hidden>Detach</button></div></li>'
 )
@@ -88,16 +88,16 @@ class PhonePage:
         phone = self._provider.phone(number)
         thread = _thread_html(phone["messages"], phone["devices"])
         html = self._index.substitute(
-            whose=escape(number or "All numbers"),
+            shown_number=escape(number or "All numbers"),
             number=escape(number),
             numbers=_number_links_html(phone["numbers"], number),
             thread=thread,
             thread_hidden="" if thread else " hidden",
             empty_hidden=" hidden" if thread else "",
             devices="".join(DEVICE.substitute(_device_fields(device)) for device in phone["devices"]),
-            message_shape=MESSAGE.substitute(dict.fromkeys(("to", "sent", "before", "pin", "after"), "")),
-            notice_shape=NOTICE.substitute(dict.fromkeys(("to", "sent", "text"), "")),
-            device_shape=DEVICE.substitute(dict.fromkeys(("issuer", "account", "number", "code", "left"), "")),
+            message_template=MESSAGE.substitute(dict.fromkeys(("to", "sent", "before", "pin", "after"), "")),
+            notice_template=NOTICE.substitute(dict.fromkeys(("to", "sent", "text"), "")),
+            device_template=DEVICE.substitute(dict.fromkeys(("issuer", "account", "number", "code", "left"), "")),
         )
         return Response(HTTPStatus.OK, html.encode("utf-8"), "text/html; charset=utf-8", HEADERS)
 

@@ -132,7 +132,7 @@ def test_sandbox_options__are_all_listed() -> None:
 
 def test_sandbox_calls__are_all_listed() -> None:
     listed = set()
-    for row in rows(section(DOCS / "sandbox.md", "The phone page and the calls behind it")):
+    for row in rows(section(DOCS / "sandbox.md", "The phone page and its API")):
         words = re.sub(r"[`,]", "", row[0]).split()
         name = words[-1].removeprefix("/_sandbox/").partition("?")[0]
         listed |= {(method, name) for method in words[:-1]}
@@ -142,7 +142,7 @@ def test_sandbox_calls__are_all_listed() -> None:
 
 
 def test_faults__are_all_listed() -> None:
-    text = section(DOCS / "sandbox.md", "Bad days")
+    text = section(DOCS / "sandbox.md", "Faults")
     assert first_column(text) == list(faults.KEYS)
     words = set(code(text))
     assert {key for keys in faults.KEYS.values() for key in keys} <= words

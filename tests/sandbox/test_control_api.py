@@ -1,4 +1,4 @@
-"""The calls under /_sandbox/, and who may make them."""
+"""Test the calls under /_sandbox/."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from urllib.parse import quote
 import pytest
 
 from django_verigator.sandbox import Sandbox
-from django_verigator.sandbox.allowed_hosts import is_loopback
 
-from .caller import PASSWORD, PHONE, Shop, ask, exchange
+from .http_client import PASSWORD, PHONE, Shop, send, send_raw
 
 
 def get(sandbox: Sandbox, path: str) -> Any:
-    answer = ask(sandbox.url, "GET", path)
-    assert answer.status == HTTPStatus.OK
-    return answer.json()
+    response = send(sandbox.url, "GET", path)
+    assert response.status == HTTPStatus.OK
+    return response.json()
 
 
 def test_messages__are_listed_newest_last(shop: Shop, sandbox: Sandbox) -> None:
@@ -44,9 +43,9 @@ def test_messages__are_found_by_number_in_every_form(shop: Shop, sandbox: Sandbo
     assert [message["to"] for message in messages] == [PHONE]
 
 
-def test_messages__of_an_unknown_number_are_none_and_of_no_number_an_error(sandbox: Sandbox) -> None:
+def test_messages__to_an_unknown_number_are_an_empty_list_and_to_a_bad_number_an_error(sandbox: Sandbox) -> None:
     assert get(sandbox, "/_sandbox/messages?to=%2B1234567") == {"messages": []}
-    assert ask(sandbox.url, "GET", "/_sandbox/messages?to=hello").status == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert send(sandbox.url, "GET", "/_sandbox/messages?to=hello").status == HTTPStatus.UNPROCESSABLE_ENTITY
     with pytest.raises(LookupError):
         sandbox.last_pin("+1234567")
 
@@ -60,7 +59,7 @@ def test_messages__are_kept_up_to_a_limit(sandbox: Sandbox, monkeypatch: pytest.
 
 
 def test_device__is_attached_listed_and_detached(sandbox: Sandbox) -> None:
-    attached = ask(sandbox.url, "POST", "/_sandbox/devices", {"phone_number": "372 5555 555"})
+    attached = send(sandbox.url, "POST", "/_sandbox/devices", {"phone_number": "372 5555 555"})
 
     assert attached.status == HTTPStatus.CREATED
     assert set(attached.json()) == {"secret", "otpauth"}
@@ -69,55 +68,54 @@ def test_device__is_attached_listed_and_detached(sandbox: Sandbox) -> None:
     assert (device["phone_number"], device["code"]) == (PHONE, sandbox.code(PHONE))
     assert 0 < device["seconds_left"] <= 30
     assert sandbox.attach_device(PHONE)["secret"] == attached.json()["secret"]
-    assert ask(sandbox.url, "DELETE", "/_sandbox/devices", {"phone_number": PHONE}).status == HTTPStatus.OK
+    assert send(sandbox.url, "DELETE", "/_sandbox/devices", {"phone_number": PHONE}).status == HTTPStatus.OK
     assert get(sandbox, "/_sandbox/devices") == {"devices": []}
-    assert ask(sandbox.url, "DELETE", f"/_sandbox/devices?phone_number={PHONE}").status == HTTPStatus.NOT_FOUND
+    assert send(sandbox.url, "DELETE", f"/_sandbox/devices?phone_number={PHONE}").status == HTTPStatus.NOT_FOUND
     with pytest.raises(LookupError):
         sandbox.code(PHONE)
 
 
 @pytest.mark.parametrize("number", ["hello", "", None, 5])
 def test_device__needs_a_phone_number(sandbox: Sandbox, number: object) -> None:
-    answer = ask(sandbox.url, "POST", "/_sandbox/devices", {"phone_number": number})
+    response = send(sandbox.url, "POST", "/_sandbox/devices", {"phone_number": number})
 
-    assert answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert response.status == HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def test_calls__tell_what_was_asked_without_credential_and_token(shop: Shop, sandbox: Sandbox) -> None:
+def test_calls__show_each_call_without_credentials_and_token(shop: Shop, sandbox: Sandbox) -> None:
     user = shop.add_user()
     shop.start(user)
     sandbox.clear_calls()
     shop.verify(user, "a-wrong-token")
-    shop.ask("PUT", f"{user}/auth", {"token": sandbox.last_pin(PHONE)}, headers={"User-Agent": "shop/1.0"})
+    shop.send("PUT", f"{user}/auth", {"token": sandbox.last_pin(PHONE)}, headers={"User-Agent": "shop/1.0"})
 
-    answer = ask(sandbox.url, "GET", "/_sandbox/calls")
+    response = send(sandbox.url, "GET", "/_sandbox/calls")
 
-    wrong, right = answer.json()["calls"]
+    wrong, right = response.json()["calls"]
     assert (wrong["method"], wrong["path"], wrong["operation"]) == ("PUT", f"{user}/auth", "auth.verify")
     assert (wrong["verified"], right["verified"]) == (False, True)
     assert (right["status"], right["user_agent"]) == (HTTPStatus.OK, "shop/1.0")
     assert right["user_id"] == user.rpartition("/")[2]
     assert right["duration"] >= 0
-    assert PASSWORD.encode() not in answer.body
-    assert b"a-wrong-token" not in answer.body
+    assert PASSWORD.encode() not in response.body
+    assert b"a-wrong-token" not in response.body
 
 
-def test_calls__hold_the_api_alone_and_can_be_filtered_and_cleared(shop: Shop, sandbox: Sandbox) -> None:
+def test_calls__are_those_of_the_api_and_can_be_filtered_and_cleared(shop: Shop, sandbox: Sandbox) -> None:
     user = shop.add_user()
     for path in ("/", "/_sandbox/messages", "/static/phone.css", "/wrong/path"):
-        ask(sandbox.url, "GET", path)
+        send(sandbox.url, "GET", path)
 
     operations = [call["operation"] for call in get(sandbox, "/_sandbox/calls")["calls"]]
     assert operations == ["services.create", "users.create", None]
-    found = get(sandbox, f"/_sandbox/calls?user_id={user.rpartition('/')[2]}")["calls"]
-    assert found == []
+    assert get(sandbox, f"/_sandbox/calls?user_id={user.rpartition('/')[2]}")["calls"] == []
     assert len(get(sandbox, "/_sandbox/calls?operation=users.create")["calls"]) == 1
-    assert ask(sandbox.url, "DELETE", "/_sandbox/calls").status == HTTPStatus.OK
+    assert send(sandbox.url, "DELETE", "/_sandbox/calls").status == HTTPStatus.OK
     assert get(sandbox, "/_sandbox/calls") == {"calls": []}
 
 
 def test_calls__are_not_changed_by_a_later_request_on_the_same_connection(sandbox: Sandbox) -> None:
-    exchange(sandbox.url, b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\nnonsense\r\n\r\n")
+    send_raw(sandbox.url, b"GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\nnonsense\r\n\r\n")
 
     assert [call["status"] for call in sandbox.calls()] == [HTTPStatus.UNAUTHORIZED]
 
@@ -126,15 +124,15 @@ def test_clock__is_moved_for_the_whole_sandbox(start_sandbox: Callable[..., Sand
     sandbox = start_sandbox(clock=lambda: 1_500_000_000.0)
 
     assert get(sandbox, "/_sandbox/clock")["now"] == "2017-07-14T02:40:00.000Z"
-    moved = ask(sandbox.url, "POST", "/_sandbox/clock", {"advance": 90.5})
-    assert moved.json() == {"now": "2017-07-14T02:41:30.500Z", "advanced": 90.5}
+    response = send(sandbox.url, "POST", "/_sandbox/clock", {"advance": 90.5})
+    assert response.json() == {"now": "2017-07-14T02:41:30.500Z", "advanced": 90.5}
 
 
 @pytest.mark.parametrize("seconds", [None, "5", True, 1e300, 10**30, 10**400])
-def test_clock__refuses_what_is_no_time(sandbox: Sandbox, seconds: object) -> None:
-    answer = ask(sandbox.url, "POST", "/_sandbox/clock", {"advance": seconds})
+def test_clock__refuses_an_invalid_number_of_seconds(sandbox: Sandbox, seconds: object) -> None:
+    response = send(sandbox.url, "POST", "/_sandbox/clock", {"advance": seconds})
 
-    assert answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert response.status == HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 def test_reset__forgets_everything(shop: Shop, sandbox: Sandbox) -> None:
@@ -143,7 +141,7 @@ def test_reset__forgets_everything(shop: Shop, sandbox: Sandbox) -> None:
     sandbox.add_fault("hang", path="/nowhere")
     sandbox.advance(100)
 
-    assert ask(sandbox.url, "POST", "/_sandbox/reset").status == HTTPStatus.OK
+    assert send(sandbox.url, "POST", "/_sandbox/reset").status == HTTPStatus.OK
 
     assert (sandbox.messages(), sandbox.devices(), sandbox.faults(), sandbox.calls()) == ([], [], [], [])
     assert sandbox.clock.offset == 0
@@ -162,65 +160,16 @@ def test_reset__forgets_everything(shop: Shop, sandbox: Sandbox) -> None:
         ("GET", "/?" + "a=1&" * 200, HTTPStatus.UNPROCESSABLE_ENTITY),
     ],
 )
-def test_wrong_admin_call__is_refused_with_a_message(
-    sandbox: Sandbox, method: str, path: str, status: HTTPStatus
-) -> None:
-    answer = ask(sandbox.url, method, path)
+def test_invalid_call__is_refused_with_a_message(sandbox: Sandbox, method: str, path: str, status: HTTPStatus) -> None:
+    response = send(sandbox.url, method, path)
 
-    assert answer.status == status
-    assert answer.message
-
-
-@pytest.mark.parametrize("path", ["/", "/_sandbox/messages", "/v1/service/service/x", "/static/phone.js"])
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Host": "evil.example"},
-        {"Host": "evil.example:8750"},
-        {"Host": "127.0.0.1.evil.example"},
-        {"Host": "localhost@evil.example"},
-        {"Host": "192.168.1.5"},
-        {"Host": ""},
-        {"Origin": "http://evil.example"},
-        {"Origin": "null"},
-        {"Origin": "http://localhost:1"},
-    ],
-)
-def test_foreign_host_or_origin__is_refused_everywhere(sandbox: Sandbox, path: str, headers: dict[str, str]) -> None:
-    answer = ask(sandbox.url, "GET", path, headers=headers)
-
-    assert answer.status == HTTPStatus.FORBIDDEN
-    assert answer.message
-
-
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:9999", "[::1]:80", "127.1.2.3"])
-def test_loopback_host__is_served_with_any_port_and_its_own_origin(sandbox: Sandbox, host: str) -> None:
-    headers = {"Host": host, "Origin": f"http://{host}"}
-
-    assert ask(sandbox.url, "GET", "/_sandbox/messages", headers=headers).status == HTTPStatus.OK
-
-
-def test_missing_or_double_host__is_refused(sandbox: Sandbox) -> None:
-    for hosts in (b"", b"Host: localhost\r\nHost: evil.example\r\n"):
-        assert exchange(sandbox.url, b"GET / HTTP/1.1\r\n" + hosts + b"\r\n").startswith(b"HTTP/1.1 400 ")
-
-
-def test_allowed_host__is_served_on_its_port_alone(start_sandbox: Callable[..., Sandbox]) -> None:
-    sandbox = start_sandbox(allow_hosts=["sandbox.test", "other.test:99"])
-    port = sandbox.url.rpartition(":")[2]
-
-    def status(host: str) -> int:
-        return ask(sandbox.url, "GET", "/", headers={"Host": host}).status
-
-    assert status(f"sandbox.test:{port}") == HTTPStatus.OK
-    assert status("other.test:99") == HTTPStatus.OK
-    assert status("sandbox.test:1") == HTTPStatus.FORBIDDEN
-    assert status(f"other.test:{port}") == HTTPStatus.FORBIDDEN
+    assert response.status == status
+    assert response.message
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_form_of_a_foreign_page__cannot_post(sandbox: Sandbox, content_type: str) -> None:
-    answer = ask(
+def test_post__is_refused_with_a_content_type_that_a_foreign_form_can_send(sandbox: Sandbox, content_type: str) -> None:
+    response = send(
         sandbox.url,
         "POST",
         "/_sandbox/devices",
@@ -228,23 +177,5 @@ def test_form_of_a_foreign_page__cannot_post(sandbox: Sandbox, content_type: str
         raw=b'{"phone_number": "+3725555555"}',
     )
 
-    assert answer.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    assert response.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     assert sandbox.devices() == []
-
-
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [
-        ("localhost", True),
-        ("127.0.0.1", True),
-        ("::1", True),
-        ("[::1]", True),
-        ("0.0.0.0", False),  # noqa: S104 - it must be refused
-        ("::", False),
-        ("", False),
-        ("192.168.0.1", False),
-        ("localhost.evil.example", False),
-    ],
-)
-def test_is_loopback__trusts_only_what_stays_here(host: str, local: bool) -> None:
-    assert is_loopback(host) is local
