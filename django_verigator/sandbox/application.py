@@ -1,4 +1,4 @@
-"""Dispatch each request to the phone page, the control API or the provider, and apply the faults on order."""
+"""Dispatch each request to the phone page, the control API or the provider, and apply the active faults."""
 
 from __future__ import annotations
 

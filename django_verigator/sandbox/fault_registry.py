@@ -1,4 +1,4 @@
-"""Hold the faults on order and choose those that apply to a call."""
+"""Hold the active faults and choose those that apply to a call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .routing import Route
 
 
 class FaultRegistry:
-    """Hold the faults on order, oldest first.
+    """Hold the active faults, oldest first.
 
     Args:
         operations: the names that a fault's ``operation`` may have.

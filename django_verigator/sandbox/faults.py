@@ -32,7 +32,7 @@ drip      after      ``seconds`` between two bytes (0.25); ``part``: ``body`` (d
                      and the response keys
 ========  =========  ==================================================================================================
 
-Response keys: ``status``, ``body`` (a text, sent in UTF-8 as it is, or any other JSON value), ``content_type``,
+Response keys: ``status``, ``body`` (a text, sent unchanged in UTF-8, or any other JSON value), ``content_type``,
 ``headers`` (an object; a list as value sends the header several times), ``retry_after`` (seconds, or any text).
 
 Of several faults that match one call, every latency applies, and the first of the others.

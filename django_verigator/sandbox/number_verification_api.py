@@ -1,6 +1,6 @@
 """Answer the Number Verification API: /verify/start and /verify/pin, in all the forms that Messente's clients send.
 
-Every answer, errors included, is a short text with status 200. It ends without a line break, which Messente's Java SDK
+Every answer, errors included, is a short text with status 200. It ends without a line break, which messente-python
 takes for a part of the id.
 """
 

@@ -52,7 +52,7 @@ class Phones:
     def new_pin(self, to: str, length: int) -> str:
         """Return a random PIN of ``length`` digits.
 
-        It is never zeros alone, which some clients take for no PIN. It also differs from the last ten that this phone
+        It is never only zeros, which some clients take for no PIN. It also differs from the last ten that this phone
         received: a site may reject a PIN that it accepted a moment ago, so that a test with two logins would fail at
         random.
         """

@@ -121,7 +121,7 @@ class Provider:
         return self.fault_registry.add({"fault": fault, **values})
 
     def faults(self) -> list[dict[str, Any]]:
-        """Return the faults on order, oldest first."""
+        """Return the active faults, oldest first."""
         return self.fault_registry.faults()
 
     def clear_faults(self) -> None:
