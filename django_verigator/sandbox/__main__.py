@@ -1,4 +1,4 @@
-"""``python -m django_verigator.sandbox``: the sandbox as a program."""
+"""Run the sandbox as a program: ``python -m django_verigator.sandbox``."""
 
 from __future__ import annotations
 
@@ -10,50 +10,59 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from django_verigator.sandbox import Sandbox, SandboxError
-from django_verigator.sandbox.rules import CREATE_STATUSES
+from .config import CREATE_STATUSES
+from .sandbox import Sandbox, SandboxError
 
-PORT = 8750
+DEFAULT_PORT = 8750
+SHUTDOWN_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class _Stop(Exception):  # noqa: N818 - a request, not a failure
-    """Someone wants the program to end."""
+class _ShutdownRequested(Exception):  # noqa: N818 - a request, not a failure
+    """Unwind the program after SIGTERM or Ctrl-C."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the sandbox's command-line options to ``parser``."""
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", default=PORT, type=int, help="port to listen on, 0 for any free one (%(default)s)")
+    add("--port", default=DEFAULT_PORT, type=int, help="port to listen on, 0 for any free one (%(default)s)")
     add("--username", required=True, help="API username that callers must send")
     add("--password", required=True, help="API password that callers must send")
     add("--account", action="append", default=[], metavar="USER:PASSWORD", help="one more account; may be repeated")
     add("--db", metavar="FILE", help="keep the state in this SQLite file over a restart (default: in memory)")
     add("--create-status", choices=CREATE_STATUSES, default="auto", help="what a POST answers (%(default)s)")
     add("--pin-length", type=int, default=4, metavar="DIGITS", help="4 to 16 (%(default)s)")
-    add("--pin-validity", type=float, default=300, metavar="SECONDS", help="how long a PIN lives (%(default)s)")
+    add("--pin-validity", type=float, default=300, metavar="SECONDS", help="how long a PIN is valid (%(default)s)")
     add("--max-tries", type=int, default=5, metavar="N", help="wrong tries before THROTTLED (%(default)s)")
     add("--legacy-auth-id", action="store_true", help="answer auth_id on a start, as until September 2017")
-    add("--strict", action="store_true", help="serve the documented paths alone")
-    add("--path-prefix", default="", metavar="PATH", help="serve the API below this path too")
+    add("--strict", action="store_true", help="serve only the documented paths")
+    add("--path-prefix", default="", metavar="PATH", help="also serve the API below this path")
     add(
         "--sender",
         action="append",
         default=[],
         metavar="NAME",
-        help="a sender name of Number Verification (default: any)",
+        help="a valid Number Verification sender (default: any)",
     )
     add("--allow-remote", action="store_true", help="permit a --host that others can reach; they can read every PIN")
     add("--allow-host", action="append", default=[], metavar="NAME[:PORT]", help="one more Host header to answer to")
     add("--certfile", metavar="FILE", help="serve HTTPS with this certificate")
-    add("--keyfile", metavar="FILE", help="the certificate's key, where it is in a file of its own")
+    add("--keyfile", metavar="FILE", help="the certificate's key, if it is in another file")
 
 
 def run(options: Mapping[str, Any]) -> int:
-    """Serve until SIGTERM or Ctrl-C; the exit code. ``options`` are those of ``add_arguments``, by name."""
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        options: the values of the options that ``add_arguments`` adds, by name.
+
+    Returns:
+        The exit code: 0 after a signal, 1 if the sandbox cannot run with these options.
+    """
     try:
-        with _stopped_by_signals():
+        with _signals_raise_shutdown():
             return _serve(options)
-    except _Stop:
+    except _ShutdownRequested:
         return 0
     except SandboxError as error:
         sys.stderr.write(f"verigator sandbox: {error}\n")
@@ -67,7 +76,7 @@ def _serve(options: Mapping[str, Any]) -> NoReturn:
         host=options["host"],
         port=options["port"],
         db=options["db"],
-        accounts=_accounts(options["account"]),
+        accounts=_parse_accounts(options["account"]),
         create_status=options["create_status"],
         pin_length=options["pin_length"],
         pin_validity=options["pin_validity"],
@@ -87,7 +96,7 @@ def _serve(options: Mapping[str, Any]) -> NoReturn:
             threading.Event().wait()
 
 
-def _accounts(pairs: list[str]) -> dict[str, str]:
+def _parse_accounts(pairs: list[str]) -> dict[str, str]:
     accounts = {}
     for pair in pairs:
         username, colon, password = pair.partition(":")
@@ -98,27 +107,27 @@ def _accounts(pairs: list[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Turn SIGTERM and Ctrl-C into _Stop; a second one does not disturb the cleaning up."""
+def _signals_raise_shutdown() -> Iterator[None]:
+    """Turn SIGTERM and Ctrl-C into _ShutdownRequested; a second signal is ignored, so that the cleanup finishes."""
 
-    def stop(number: int, _frame: object) -> None:
-        for each in wanted:
-            signal.signal(each, signal.SIG_IGN)
-        raise _Stop
+    def raise_shutdown(_number: int, _frame: object) -> None:
+        for number in SHUTDOWN_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        raise _ShutdownRequested
 
-    wanted = (signal.SIGTERM, signal.SIGINT)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stop) for number in wanted}
+    previous = {number: signal.signal(number, raise_shutdown) for number in SHUTDOWN_SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def main() -> int:
+    """Parse the command line and serve; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m django_verigator.sandbox",
         description="A local stand-in for Messente's Verification API and Number Verification API. It sends no SMS: "

@@ -1,4 +1,4 @@
-"""The sandbox's time: the real one plus what a test has put on top."""
+"""Keep the sandbox's time, which a test can move."""
 
 from __future__ import annotations
 
@@ -9,24 +9,33 @@ TEN_YEARS = 10 * 366 * 24 * 3600.0
 
 
 class Clock:
-    """Seconds since 1970 in UTC. ``advance`` lets a test wait five minutes in no time."""
+    """Tell the time in seconds since 1970 (UTC).
+
+    Attributes:
+        offset: seconds by which this clock is ahead of ``source``.
+    """
 
     def __init__(self, source: Callable[[], float]) -> None:
         self._source = source
         self.offset = 0.0
 
     def now(self) -> float:
+        """Return the time."""
         return self._source() + self.offset
 
     def advance(self, seconds: float) -> None:
-        """Move the time by ``seconds``; raises ValueError beyond ten years in all."""
-        # Compared before it is added: a whole number can be too large for a float, and a float can be no number.
+        """Move the time by ``seconds``, which may be negative.
+
+        Raises:
+            ValueError: the offset would exceed ten years.
+        """
+        # The first comparison keeps integers too large for a float out of the addition; NaN passes no comparison.
         if not (abs(seconds) <= TEN_YEARS and abs(self.offset + seconds) <= TEN_YEARS):
             raise ValueError("the clock can be moved by ten years at most")
         self.offset += seconds
 
 
-def as_text(moment: float) -> str:
-    """The documented form of a time: ``2017-07-06T13:12:03.141Z``."""
-    text = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="milliseconds")
+def format_time(timestamp: float) -> str:
+    """Return a time as the Verification API's documentation shows ``ctime``: ``2017-07-06T13:12:03.141Z``."""
+    text = datetime.fromtimestamp(timestamp, timezone.utc).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

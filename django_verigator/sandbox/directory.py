@@ -1,4 +1,4 @@
-"""Services and their users."""
+"""Keep the services and their users."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import uuid
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from django_verigator.sandbox.clock import Clock
-from django_verigator.sandbox.store import Row, Store
+from .clock import Clock
+from .store import Row, Store
 
-PAGE = 500
+PAGE_SIZE = 500
 
 
 class Service(NamedTuple):
+    """Hold a service; the fields are the columns of the table, ``ctime`` is in seconds since 1970."""
+
     id: str
     account: str
     fqdn: str
@@ -22,6 +24,8 @@ class Service(NamedTuple):
 
 
 class User(NamedTuple):
+    """Hold a user of a service; the fields are columns of the table, ``ctime`` is in seconds since 1970."""
+
     id: str
     service_id: str
     id_in_service: str
@@ -29,64 +33,80 @@ class User(NamedTuple):
     ctime: float
 
 
-class Taken(Exception):  # noqa: N818 - an outcome, not a failure
-    """The name is in use."""
+_SERVICE_COLUMNS = ", ".join(Service._fields)
+_USER_COLUMNS = ", ".join(User._fields)
+
+
+class ConflictError(Exception):
+    """Report that a name is in use, or that a service still has users."""
 
 
 class Directory:
-    """Which services an account has, and which users a service has."""
+    """Create, find and delete services and users."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     def add_service(self, account: str, fqdn: str, name: str) -> Service:
-        """Raises Taken where the account has a service of that name."""
+        """Create a service.
+
+        Raises:
+            ConflictError: the account has a service of that name.
+        """
         service = Service(str(uuid.uuid4()), account, fqdn, name, self._clock.now())
-        self._insert("INSERT INTO service (id, account, fqdn, name, ctime) VALUES (?, ?, ?, ?, ?)", service)
+        self._write(f"INSERT INTO service ({_SERVICE_COLUMNS}) VALUES (?, ?, ?, ?, ?)", service)  # noqa: S608 - constants
         return service
 
     def service(self, service_id: str) -> Service | None:
-        row = self._store.row("SELECT id, account, fqdn, name, ctime FROM service WHERE id = ?", (service_id,))
+        """Return a service, or None."""
+        row = self._store.row(f"SELECT {_SERVICE_COLUMNS} FROM service WHERE id = ?", (service_id,))  # noqa: S608 - constants
         return Service(*cast("tuple[str, str, str, str, float]", row)) if row else None
 
     def remove_service(self, service_id: str) -> None:
-        """Raises Taken while the service has users."""
-        self._insert("DELETE FROM service WHERE id = ?", (service_id,))
+        """Delete a service.
+
+        Raises:
+            ConflictError: the service still has users.
+        """
+        self._write("DELETE FROM service WHERE id = ?", (service_id,))
 
     def add_user(self, service_id: str, id_in_service: str, phone_number: str) -> User:
-        """Raises Taken where the service has a user of that name."""
+        """Create a user.
+
+        Raises:
+            ConflictError: the service has a user with this ``id_in_service``.
+        """
         user = User(str(uuid.uuid4()), service_id, id_in_service, phone_number, self._clock.now())
-        self._insert(
-            "INSERT INTO user (id, service_id, id_in_service, phone_number, ctime) VALUES (?, ?, ?, ?, ?)", user
-        )
+        self._write(f"INSERT INTO user ({_USER_COLUMNS}) VALUES (?, ?, ?, ?, ?)", user)  # noqa: S608 - constants
         return user
 
     def user(self, service_id: str, user_id: str) -> User | None:
+        """Return a user of this service, or None."""
         row = self._store.row(
-            "SELECT id, service_id, id_in_service, phone_number, ctime FROM user WHERE id = ? AND service_id = ?",
+            f"SELECT {_USER_COLUMNS} FROM user WHERE id = ? AND service_id = ?",  # noqa: S608 - constants
             (user_id, service_id),
         )
         return _user(row) if row else None
 
     def users(self, service_id: str) -> Iterator[User]:
-        """All users of a service, oldest first, read in pages: never all of them at once."""
+        """Yield all users of a service, oldest first, while only 500 at a time are in memory."""
         last: object = 0
         while True:
             rows = self._store.rows(
-                "SELECT id, service_id, id_in_service, phone_number, ctime, seq FROM user"
+                f"SELECT {_USER_COLUMNS}, seq FROM user"  # noqa: S608 - constants
                 " WHERE service_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-                (service_id, last, PAGE),
+                (service_id, last, PAGE_SIZE),
             )
             yield from (_user(row[:-1]) for row in rows)
-            if len(rows) < PAGE:
+            if len(rows) < PAGE_SIZE:
                 return
             last = rows[-1][-1]
 
     def newest_user_with(self, phone_number: str) -> tuple[User, Service] | None:
+        """Return the user created last with this number, and its service, or None."""
         row = self._store.row(
-            "SELECT id, service_id, id_in_service, phone_number, ctime FROM user"
-            " WHERE phone_number = ? ORDER BY seq DESC LIMIT 1",
+            f"SELECT {_USER_COLUMNS} FROM user WHERE phone_number = ? ORDER BY seq DESC LIMIT 1",  # noqa: S608 - constants
             (phone_number,),
         )
         user = _user(row) if row else None
@@ -94,13 +114,14 @@ class Directory:
         return (user, service) if user and service else None
 
     def remove_user(self, user_id: str) -> None:
+        """Delete a user and its authentication; its messages stay."""
         self._store.write("DELETE FROM user WHERE id = ?", (user_id,))
 
-    def _insert(self, statement: str, values: tuple[object, ...]) -> None:
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
         try:
             self._store.write(statement, values)
         except sqlite3.IntegrityError:
-            raise Taken from None
+            raise ConflictError from None
 
 
 def _user(row: Row) -> User:

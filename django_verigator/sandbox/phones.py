@@ -1,24 +1,23 @@
-"""The phones that nobody has to buy: the messages they got, and those with the app on them."""
+"""Simulate the phones: the messages they received, and the Verigator app on some of them."""
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import NamedTuple, cast
 
-from django_verigator.sandbox import totp
-from django_verigator.sandbox.clock import Clock
-from django_verigator.sandbox.store import Store
+from . import totp
+from .clock import Clock
+from .store import Store
 
-KEPT_MESSAGES = 10_000
-SHOWN_MESSAGES = 1_000
-SHOWN_NOTICES = 20
-UNLIKE_THE_LAST = 10
-PUNCTUATION = str.maketrans("", "", " -().")
-NUMBER = re.compile(r"\+?([0-9]{7,15})")
+MAX_STORED_MESSAGES = 10_000
+MAX_LISTED_MESSAGES = 1_000
+MAX_LISTED_NOTICES = 20
+RECENT_PINS = 10
 
 
 class Message(NamedTuple):
+    """Hold one SMS; ``sent`` is in seconds since 1970."""
+
     id: int
     to: str
     text: str
@@ -28,7 +27,7 @@ class Message(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """What the app shows when a site asks for a code."""
+    """Hold one push notification, which the app shows when a service asks for a code."""
 
     text: str
     user_id: str
@@ -36,75 +35,75 @@ class Notice(NamedTuple):
 
 
 class Device(NamedTuple):
+    """Hold the app's registration on one phone."""
+
     phone_number: str
     secret: str
     attached: float
 
 
-def normalised(phone_number: str) -> str | None:
-    """``+`` and digits, or None where this is no phone number; blanks and the usual punctuation do not count."""
-    match = NUMBER.fullmatch(phone_number.translate(PUNCTUATION))
-    return f"+{match[1]}" if match else None
-
-
 class Phones:
-    """Every number passed in is a normalised one."""
+    """Send messages and notifications to phones; every number is one that ``parse_phone_number`` returned."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     def new_pin(self, to: str, length: int) -> str:
-        """Digits, with leading zeros, but never zeros alone: some clients take those for no PIN.
+        """Return a random PIN of ``length`` digits.
 
-        None that this phone got of late: a site refuses a PIN that it accepted a moment ago, so a test that logs in
-        twice would fail one day, by chance.
+        It is never only zeros, which some clients take for no PIN. It also differs from the last ten that this phone
+        received: a site may reject a PIN that it accepted a moment ago, so that a test with two logins would fail at
+        random.
         """
-        latest = {message.pin for message in self.messages(to, limit=UNLIKE_THE_LAST)}
-        most = 10**length - 1
-        number = secrets.randbelow(most)
-        while (pin := f"{number % most + 1:0{length}}") in latest:
+        recent = {message.pin for message in self.messages(to, limit=RECENT_PINS)}
+        highest = 10**length - 1
+        number = secrets.randbelow(highest)
+        while (pin := f"{number % highest + 1:0{length}}") in recent:
             number += 1
         return pin
 
     def send(self, to: str, text: str, *, pin: str, user_id: str, sent: float | None = None) -> None:
+        """Deliver an SMS, dated ``sent`` (seconds since 1970) or now; only the newest 10,000 are kept."""
         self._store.write(
             "INSERT INTO message (phone_number, text, pin, user_id, sent) VALUES (?, ?, ?, ?, ?)",
             (to, text, pin, user_id, self._clock.now() if sent is None else sent),
         )
-        self._store.write("DELETE FROM message WHERE seq <= (SELECT max(seq) FROM message) - ?", (KEPT_MESSAGES,))
+        self._store.write("DELETE FROM message WHERE seq <= (SELECT max(seq) FROM message) - ?", (MAX_STORED_MESSAGES,))
 
-    def messages(self, to: str | None = None, *, limit: int = SHOWN_MESSAGES) -> list[Message]:
-        """The newest ``limit`` messages, newest last."""
+    def messages(self, to: str | None = None, *, limit: int = MAX_LISTED_MESSAGES) -> list[Message]:
+        """Return the newest ``limit`` messages to one number or to all, newest last."""
         where, values = ("WHERE phone_number = ?", [to]) if to else ("", [])
         rows = self._store.rows(
-            f"SELECT seq, phone_number, text, pin, user_id, sent FROM message {where}"  # noqa: S608 - our own words
+            f"SELECT seq, phone_number, text, pin, user_id, sent FROM message {where}"  # noqa: S608 - constant text
             " ORDER BY seq DESC LIMIT ?",
             [*values, limit],
         )
         return [Message(*cast("tuple[int, str, str, str, str, float]", row)) for row in reversed(rows)]
 
     def numbers(self) -> list[str]:
-        """Every number that has a message or the app."""
+        """Return every number that has a message or the app."""
         rows = self._store.rows("SELECT phone_number FROM message UNION SELECT phone_number FROM device ORDER BY 1")
         return [str(number) for (number,) in rows]
 
     def push(self, to: str, text: str, *, user_id: str) -> None:
+        """Deliver a push notification to the app; only the newest 10,000 are kept."""
         self._store.write(
             "INSERT INTO notice (phone_number, text, user_id, sent) VALUES (?, ?, ?, ?)",
             (to, text, user_id, self._clock.now()),
         )
-        self._store.write("DELETE FROM notice WHERE seq <= (SELECT max(seq) FROM notice) - ?", (KEPT_MESSAGES,))
+        self._store.write("DELETE FROM notice WHERE seq <= (SELECT max(seq) FROM notice) - ?", (MAX_STORED_MESSAGES,))
 
     def notices(self, to: str) -> list[Notice]:
+        """Return the newest 20 push notifications to one number, newest last."""
         rows = self._store.rows(
             "SELECT text, user_id, sent FROM notice WHERE phone_number = ? ORDER BY seq DESC LIMIT ?",
-            (to, SHOWN_NOTICES),
+            (to, MAX_LISTED_NOTICES),
         )
         return [Notice(*cast("tuple[str, str, float]", row)) for row in reversed(rows)]
 
     def attach(self, phone_number: str) -> Device:
-        """Put the app on the phone; where it is already, nothing changes."""
+        """Install the app on a phone. Idempotent: a phone that has the app keeps its secret."""
         self._store.write(
             "INSERT INTO device (phone_number, secret, attached) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             (phone_number, totp.new_secret(), self._clock.now()),
@@ -114,14 +113,17 @@ class Phones:
         return device
 
     def detach(self, phone_number: str) -> bool:
+        """Remove the app from a phone; return whether it was there."""
         return self._store.write("DELETE FROM device WHERE phone_number = ?", (phone_number,)) > 0
 
     def device(self, phone_number: str) -> Device | None:
+        """Return the app on this phone, or None."""
         row = self._store.row(
             "SELECT phone_number, secret, attached FROM device WHERE phone_number = ?", (phone_number,)
         )
         return Device(*cast("tuple[str, str, float]", row)) if row else None
 
     def devices(self) -> list[Device]:
+        """Return every phone with the app, the one attached first in front."""
         rows = self._store.rows("SELECT phone_number, secret, attached FROM device ORDER BY attached, phone_number")
         return [Device(*cast("tuple[str, str, float]", row)) for row in rows]

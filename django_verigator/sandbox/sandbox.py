@@ -1,43 +1,49 @@
-"""The sandbox as one object: made, started, asked, stopped."""
+"""Wire the provider to an HTTP server and start and stop both as one object."""
 
 from __future__ import annotations
 
 import ssl
+import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
-from django_verigator.sandbox.clock import Clock
-from django_verigator.sandbox.desk import Desk
-from django_verigator.sandbox.guard import Guard, is_loopback
-from django_verigator.sandbox.rules import Rules
-from django_verigator.sandbox.server import SandboxServer
-from django_verigator.sandbox.store import Store, StoreError
+from .allowed_hosts import AllowedHosts, is_loopback
+from .application import Application
+from .clock import Clock
+from .config import ProviderConfig
+from .handler import RequestHandler
+from .provider import Provider
+from .server import ThreadedServer
+from .store import Store, StoreError
 
 MAX_PORT = 65535
 
 
 class SandboxError(Exception):
-    """The sandbox cannot run as it was told to; the message says why, in one line."""
+    """Report, in one line, why the sandbox cannot run with the given options."""
 
 
-class Sandbox(Desk):
-    """A provider in a thread of this process, on real HTTP.
+class Sandbox(Provider):
+    """Serve a simulated provider over real HTTP from threads of this process.
 
     Args:
-        username, password: the API account that may call it.
-        port: 0 takes any free one.
-        db: a file that keeps services, users, messages and devices over a restart; without it they live in memory.
-        accounts: more accounts, username -> password; none of them sees another's services.
-        create_status, pin_length, pin_validity, max_tries, legacy_auth_id, strict, path_prefix,
-            senders: see ``Rules``.
-        clock: the time, in seconds since 1970.
-        allow_remote: needed for any ``host`` that is not of this machine alone. Whoever reaches it reads every PIN.
-        allow_hosts: names beside localhost that a Host header may have, ``name`` or ``name:port``.
-        certfile, keyfile: serve HTTPS with this certificate.
+        username, password: the API account that callers must send.
+        host: the address to listen on.
+        port: the port to listen on; 0 takes any free one.
+        db: an SQLite file that keeps services, users, messages and devices over a restart; None keeps them in memory.
+        accounts: more accounts, as username -> password. No account sees another's services.
+        create_status, pin_length, pin_validity, max_tries, legacy_auth_id, strict, path_prefix, senders: see
+            ``ProviderConfig``; ``pin_length`` is in digits, ``pin_validity`` in seconds.
+        clock: returns the time, in seconds since 1970 (UTC).
+        allow_remote: permits a ``host`` that other machines can reach. They can then read every PIN.
+        allow_hosts: names besides localhost that a Host header may carry, as ``name`` or ``name:port``.
+        certfile, keyfile: serve HTTPS with this certificate and key.
 
     Raises:
-        SandboxError: a setting is not usable, the port is taken, or the file is not a sandbox's.
+        SandboxError: an option has no usable value, the port is taken, or ``db`` is not a sandbox's file.
     """
 
     def __init__(
@@ -63,12 +69,9 @@ class Sandbox(Desk):
         certfile: str | None = None,
         keyfile: str | None = None,
     ) -> None:
-        if not is_loopback(host) and not allow_remote:
-            raise SandboxError(f"{host or 'an empty host'} is not of this machine alone; say --allow-remote to mean it")
-        if not 0 <= port <= MAX_PORT:
-            raise SandboxError(f"the port must be 0 to {MAX_PORT}")
-        try:
-            rules = Rules(
+        _check_address(host, port, allow_remote)
+        with _option_errors(certfile):
+            config = ProviderConfig(
                 accounts={**(accounts or {}), username: password},
                 create_status=create_status,
                 pin_length=pin_length,
@@ -79,34 +82,35 @@ class Sandbox(Desk):
                 path_prefix=path_prefix,
                 senders=tuple(senders),
             )
-            tls = _tls(certfile, keyfile)
-            store = Store(db)
-        except (ValueError, StoreError) as error:
-            raise SandboxError(str(error)) from None
-        except OSError as error:
-            raise SandboxError(f"cannot use the certificate {certfile}: {error.strerror or error}") from None
-        super().__init__(store, Clock(clock), rules)
+            tls = _tls_context(certfile, keyfile)
+            super().__init__(Store(db), Clock(clock), config)
+        self._listen(host, port, allow_hosts, tls)
+
+    def _listen(self, host: str, port: int, allow_hosts: Collection[str], tls: ssl.SSLContext | None) -> None:
         self._host = host.strip("[]")
-        try:
-            guard = Guard([self._host, *allow_hosts])
-            self._server = SandboxServer((self._host, port), self, guard, tls)
-        except OSError as error:
-            store.close()
-            raise SandboxError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
         self._stopped = False
+        application = Application(self, AllowedHosts([self._host, *allow_hosts]))
+        stopping = threading.Event()
+        handler = partial(RequestHandler, application, stopping)
+        try:
+            self._server = ThreadedServer((self._host, port), handler, stopping, tls)
+        except OSError as error:
+            self.store.close()
+            raise SandboxError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end: ``http://127.0.0.1:8750``."""
+        """Return the address of the API without a trailing slash: ``http://127.0.0.1:8750``."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{self._server.scheme}://{host}:{self._server.server_address[1]}"
 
     def start(self) -> Sandbox:
+        """Begin to serve in the background, and return this sandbox."""
         self._server.start()
         return self
 
     def stop(self) -> None:
-        """End every call, close every connection and the store. Doing it twice does no harm."""
+        """End every call and close every connection and the store. Idempotent."""
         if not self._stopped:
             self._stopped = True
             self._server.stop()
@@ -121,7 +125,25 @@ class Sandbox(Desk):
         self.stop()
 
 
-def _tls(certfile: str | None, keyfile: str | None) -> ssl.SSLContext | None:
+def _check_address(host: str, port: int, allow_remote: bool) -> None:
+    if not is_loopback(host) and not allow_remote:
+        raise SandboxError(f"{host or 'an empty host'} is not of this machine alone; say --allow-remote to mean it")
+    if not 0 <= port <= MAX_PORT:
+        raise SandboxError(f"the port must be 0 to {MAX_PORT}")
+
+
+@contextmanager
+def _option_errors(certfile: str | None) -> Iterator[None]:
+    """Turn the errors of unusable options into SandboxError."""
+    try:
+        yield
+    except (ValueError, StoreError) as error:
+        raise SandboxError(str(error)) from None
+    except OSError as error:
+        raise SandboxError(f"cannot use the certificate {certfile}: {error.strerror or error}") from None
+
+
+def _tls_context(certfile: str | None, keyfile: str | None) -> ssl.SSLContext | None:
     if certfile is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

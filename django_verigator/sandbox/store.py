@@ -1,4 +1,4 @@
-"""The sandbox's memory: one SQLite connection under one lock, in memory or in a file."""
+"""Store the sandbox's state in SQLite: one connection under one lock, in memory or in a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-APPLICATION_ID = 0x56524754  # "VRGT", so that a file of another program is never taken for ours
+APPLICATION_ID = 0x56524754  # "VRGT": tells the sandbox's files from those of other programs
 VERSION = 2
 TABLES = (
     "service",
@@ -20,7 +20,7 @@ TABLES = (
     "number_session",
     "trusted_cookie",
 )
-SCHEMA = """
+SCHEMA_V1 = """
 CREATE TABLE service (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, fqdn TEXT NOT NULL, name TEXT NOT NULL, ctime REAL NOT NULL,
     UNIQUE (account, name));
@@ -46,8 +46,8 @@ CREATE TABLE notice (
 CREATE INDEX notice_by_phone ON notice (phone_number, seq);
 CREATE TABLE device (phone_number TEXT PRIMARY KEY, secret TEXT NOT NULL, attached REAL NOT NULL);
 """
-# What version 2 added: a file of version 1 gets it when it is opened.
-ADDED = """
+# A file of version 1 gets these tables when it is opened.
+SCHEMA_V2 = """
 CREATE TABLE number_session (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, phone_number TEXT NOT NULL, text TEXT NOT NULL, pin TEXT NOT NULL,
     started REAL NOT NULL, ends REAL NOT NULL, sendings INTEGER NOT NULL, retry_delay INTEGER NOT NULL,
@@ -61,11 +61,18 @@ Row = tuple[object, ...]
 
 
 class StoreError(Exception):
-    """The file cannot be used as the sandbox's memory."""
+    """Report that the file cannot be used as the sandbox's database."""
 
 
 class Store:
-    """Rows in, rows out. Whoever checks and then writes does both inside one ``transaction``."""
+    """Run SQL statements; a caller that reads and then writes does both inside one ``transaction()``.
+
+    Args:
+        path: the file, or None to keep everything in memory.
+
+    Raises:
+        StoreError: the file cannot be opened, or belongs to another program.
+    """
 
     def __init__(self, path: str | None = None) -> None:
         self._lock = threading.RLock()
@@ -87,19 +94,19 @@ class Store:
             raise StoreError("it belongs to another program")
         if tables and version not in (1, VERSION):
             raise StoreError(f"it was written by another version of the sandbox ({version}, this one is {VERSION})")
-        # A killed process loses nothing; only a power cut may, and that is a fair price in a stand-in.
+        # With these a killed process loses nothing; only a power cut may, which a sandbox can afford.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         if not tables:
-            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
-            self._connection.executescript(f"BEGIN; {SCHEMA} {ADDED} {marks} COMMIT;")
+            header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+            self._connection.executescript(f"BEGIN; {SCHEMA_V1} {SCHEMA_V2} {header} COMMIT;")
         elif version != VERSION:
-            self._connection.executescript(f"BEGIN; {ADDED} PRAGMA user_version = {VERSION}; COMMIT;")
+            self._connection.executescript(f"BEGIN; {SCHEMA_V2} PRAGMA user_version = {VERSION}; COMMIT;")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside happens, or nothing; no other call's work comes in between."""
+        """Commit everything inside, or nothing; other threads wait."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -110,24 +117,32 @@ class Store:
             self._connection.execute("COMMIT")
 
     def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
+        """Return all rows of a SELECT."""
         with self._lock:
             return self._connection.execute(statement, values).fetchall()
 
     def row(self, statement: str, values: Sequence[object] = ()) -> Row | None:
+        """Return the first row of a SELECT, or None."""
         with self._lock:
-            found: Row | None = self._connection.execute(statement, values).fetchone()
-            return found
+            row: Row | None = self._connection.execute(statement, values).fetchone()
+            return row
 
     def write(self, statement: str, values: Sequence[object] = ()) -> int:
-        """Run one statement and say how many rows it changed; raises sqlite3.IntegrityError where a row is taken."""
+        """Run a statement and return the number of rows it changed.
+
+        Raises:
+            sqlite3.IntegrityError: the statement violates a constraint.
+        """
         with self._lock:
             return self._connection.execute(statement, values).rowcount
 
     def clear(self) -> None:
+        """Delete all rows."""
         with self.transaction():
             for table in reversed(TABLES):
-                self.write(f"DELETE FROM {table}")  # noqa: S608 - our own names
+                self.write(f"DELETE FROM {table}")  # noqa: S608 - constant names
 
     def close(self) -> None:
+        """Close the connection; a database in memory is gone."""
         with self._lock:
             self._connection.close()

@@ -20,9 +20,9 @@ from django_verigator.backends.number_verification import NumberVerificationBack
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.sandbox import Sandbox
 from django_verigator.sandbox.clock import Clock
-from django_verigator.sandbox.desk import Desk
-from django_verigator.sandbox.exchange import Request
-from django_verigator.sandbox.rules import Rules
+from django_verigator.sandbox.config import ProviderConfig
+from django_verigator.sandbox.http_messages import Request
+from django_verigator.sandbox.provider import Provider
 from django_verigator.sandbox.store import Store
 
 from .contract import CANARIES, LimitsRig, NetworkRig, Rig, WireRig
@@ -55,7 +55,7 @@ class _Product:
     strange_starts: ClassVar[dict[str, dict[str, Any]]]
     strange_checks: ClassVar[dict[str, dict[str, Any]]]
 
-    def make(self, desk: Desk, **options: Any) -> BaseBackend:
+    def make(self, provider: Provider, **options: Any) -> BaseBackend:
         raise NotImplementedError
 
 
@@ -118,9 +118,9 @@ class Verigator(_Product):
         "status in a strange form": _json({"verified": True, "status": ["INVALID"]}),
     }
 
-    def make(self, desk: Desk, **options: Any) -> BaseBackend:
+    def make(self, provider: Provider, **options: Any) -> BaseBackend:
         if not self.service_id:
-            self.service_id = desk.directory.add_service(CANARIES[0], "example.com", "Shop").id
+            self.service_id = provider.directory.add_service(CANARIES[0], "example.com", "Shop").id
         account = {"username": CANARIES[0], "password": CANARIES[1], "service_id": self.service_id}
         return VerigatorBackend("default", **account, **options)
 
@@ -177,31 +177,31 @@ class NumberVerification(_Product):
         **{f"status {status}": _text("VERIFIED", status) for status in (201, 202, 203, 206)},
     }
 
-    def make(self, desk: Desk, **options: Any) -> BaseBackend:
+    def make(self, provider: Provider, **options: Any) -> BaseBackend:
         return NumberVerificationBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
 
 
-class _DeskRig(LimitsRig, WireRig):
-    """A provider made of the sandbox's rules."""
+class _ProviderRig(LimitsRig, WireRig):
+    """The sandbox's provider."""
 
-    desk: Desk
+    provider: Provider
 
     def __init__(self, product: _Product) -> None:
         self.product = product
         self.strange_starts, self.strange_checks = product.strange_starts, product.strange_checks  # type: ignore[misc]
 
     def last_pin(self, to: str) -> str:
-        return self.desk.last_pin(to)
+        return self.provider.last_pin(to)
 
     def sendings(self) -> int:
-        return len(self.desk.messages())
+        return len(self.provider.messages())
 
     def wait(self, seconds: float) -> None:
-        self.desk.advance(seconds)
+        self.provider.advance(seconds)
 
 
-class ResponsesRig(_DeskRig):
-    """No network at all: ``responses`` catches each request and hands it to the sandbox's rules."""
+class ResponsesRig(_ProviderRig):
+    """No network at all: ``responses`` catches each request and hands it to the sandbox's provider."""
 
     endpoint = "https://provider.example"
 
@@ -210,11 +210,11 @@ class ResponsesRig(_DeskRig):
         self._answer: dict[str, Any] = {}
         store = Store()
         stack.callback(store.close)
-        self.desk = Desk(store, Clock(time.time), Rules(accounts=dict([CANARIES])))
+        self.provider = Provider(store, Clock(time.time), ProviderConfig(accounts=dict([CANARIES])))
         self._mock = stack.enter_context(responses.RequestsMock(assert_all_requests_are_fired=False))
         for method in ("GET", "POST", "PUT", "DELETE"):
             self._mock.add_callback(method, re.compile(f"{self.endpoint}/.*"), self._reply)
-        self.backend = product.make(self.desk, endpoint=self.endpoint)
+        self.backend = product.make(self.provider, endpoint=self.endpoint)
 
     def _reply(self, request: Any) -> tuple[int, dict[str, str], bytes]:
         if self._answer:
@@ -226,9 +226,9 @@ class ResponsesRig(_DeskRig):
             headers[name] = value
         path, _, query = request.url.removeprefix(self.endpoint).partition("?")
         asked = Request(request.method, path, query, headers, request.body or b"", ("127.0.0.1", 443), "https")
-        reply = self.desk.answer(asked, self.desk.routes.locate(asked))
-        body = reply.body if isinstance(reply.body, bytes) else b"".join(reply.body)
-        return int(reply.status), {}, body
+        response = self.provider.handle(asked, self.provider.router.resolve(asked))
+        body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
+        return int(response.status), {}, body
 
     def answer(self, **answer: Any) -> None:
         self._answer = answer
@@ -237,19 +237,19 @@ class ResponsesRig(_DeskRig):
         return len(self._mock.calls)
 
 
-class SandboxRig(_DeskRig, NetworkRig):
+class SandboxRig(_ProviderRig, NetworkRig):
     """The sandbox on real HTTP, or on TLS with a certificate of the test CA."""
 
     def __init__(self, stack: ExitStack, product: _Product, *, tls: bool, certificate: str = "good.pem") -> None:
         super().__init__(product)
         files = {"certfile": str(CERTS / certificate), "keyfile": str(CERTS / "server.key")} if tls else {}
-        self.desk = self.sandbox = stack.enter_context(Sandbox(username=CANARIES[0], password=CANARIES[1], **files))
+        self.provider = self.sandbox = stack.enter_context(Sandbox(username=CANARIES[0], password=CANARIES[1], **files))
         self._options = {"endpoint": self.sandbox.url, **({"ca_bundle": str(CERTS / "ca.pem")} if tls else {})}
         assert urlsplit(self.sandbox.url).scheme == ("https" if tls else "http")
-        self.backend = product.make(self.desk, **self._options, **PATIENT)
+        self.backend = product.make(self.provider, **self._options, **PATIENT)
 
     def hurry(self) -> None:
-        self.backend = self.product.make(self.desk, **self._options, **HASTY)
+        self.backend = self.product.make(self.provider, **self._options, **HASTY)
 
     def answer(self, **answer: Any) -> None:
         self.sandbox.clear_faults()

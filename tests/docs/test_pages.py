@@ -19,8 +19,8 @@ from django_verigator.exceptions import Reason
 from django_verigator.models import Challenge, RemoteDeletion, VerigatorUser
 from django_verigator.sandbox import Sandbox, faults
 from django_verigator.sandbox.__main__ import add_arguments
-from django_verigator.sandbox.admin import Admin
-from django_verigator.sandbox.routes import OPERATIONS
+from django_verigator.sandbox.control_api import ControlApi
+from django_verigator.sandbox.routing import OPERATIONS
 
 from ..conftest import give_password
 from .markdown import DOCS, ROOT, code, first_column, read, rows, section
@@ -138,21 +138,21 @@ def test_sandbox_options__are_all_listed() -> None:
 
 def test_sandbox_calls__are_all_listed() -> None:
     listed = set()
-    for row in rows(section(DOCS / "sandbox.md", "The phone page and the calls behind it")):
+    for row in rows(section(DOCS / "sandbox.md", "The phone page and its API")):
         words = re.sub(r"[`,]", "", row[0]).split()
         name = words[-1].removeprefix("/_sandbox/").partition("?")[0]
         listed |= {(method, name) for method in words[:-1]}
     with Sandbox(username="user", password="secret") as sandbox:
-        calls = Admin(sandbox)._calls
+        calls = ControlApi(sandbox).operations
     assert listed == {(method, name) for name, methods in calls.items() for method in methods}
 
 
 def test_faults__are_all_listed() -> None:
-    text = section(DOCS / "sandbox.md", "Bad days")
-    assert first_column(text) == list(faults._KEYS)
+    text = section(DOCS / "sandbox.md", "Faults")
+    assert first_column(text) == list(faults.KEYS)
     words = set(code(text))
-    assert {key for keys in faults._KEYS.values() for key in keys} <= words
-    assert faults._COMMON - {"fault"} <= words
+    assert {key for keys in faults.KEYS.values() for key in keys} <= words
+    assert faults.COMMON_KEYS - {"fault"} <= words
     assert set(OPERATIONS) <= words
 
 

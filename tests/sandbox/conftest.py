@@ -8,12 +8,12 @@ import pytest
 
 from django_verigator.sandbox import Sandbox
 
-from .caller import PASSWORD, USERNAME, Shop
+from .http_client import PASSWORD, USERNAME, Shop
 
 
 @pytest.fixture
 def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
-    """Start sandboxes with options of the test's own; all of them end with the test."""
+    """Start sandboxes with options that the test chooses, and stop them after the test."""
     with ExitStack() as stack:
 
         def start(**options: Any) -> Sandbox:

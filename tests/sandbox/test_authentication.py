@@ -1,3 +1,5 @@
+"""Test authentications: start by SMS or app, check, expiry, throttling."""
+
 from __future__ import annotations
 
 import re
@@ -8,20 +10,20 @@ import pytest
 
 from django_verigator.sandbox import Sandbox
 
-from .caller import PHONE, Shop
+from .http_client import PHONE, Shop
 
 OTHER_PHONE = "+4401234567"
 
 
 def wrong(pin: str) -> str:
-    """A PIN of the same length that is not this one."""
+    """Return another PIN of the same length."""
     return pin[:-1] + str((int(pin[-1]) + 1) % 10)
 
 
 def status_of(shop: Shop, user: str, token: str) -> dict[str, object]:
-    answer = shop.verify(user, token).json()
-    assert answer["verified"] is False
-    status: dict[str, object] = answer["status"]
+    response = shop.verify(user, token).json()
+    assert response["verified"] is False
+    status: dict[str, object] = response["status"]
     return status
 
 
@@ -125,7 +127,7 @@ def test_verify__passes_shortly_before_the_time_is_over(start_sandbox: Callable[
     assert shop.verified(user, shop.sandbox.last_pin(PHONE))
 
 
-def test_second_start__makes_the_first_pin_worthless(shop: Shop, sandbox: Sandbox) -> None:
+def test_second_start__invalidates_the_first_pin(shop: Shop, sandbox: Sandbox) -> None:
     user = shop.add_user()
     shop.start(user)
     first = second = sandbox.last_pin(PHONE)
@@ -137,7 +139,7 @@ def test_second_start__makes_the_first_pin_worthless(shop: Shop, sandbox: Sandbo
     assert shop.verified(user, second)
 
 
-def test_verify__takes_a_pin_for_its_own_user_alone(shop: Shop, sandbox: Sandbox) -> None:
+def test_verify__accepts_a_pin_only_for_its_own_user(shop: Shop, sandbox: Sandbox) -> None:
     john, anna = shop.add_user("john"), shop.add_user("anna", OTHER_PHONE)
     shop.start(john)
     shop.start(anna)
@@ -149,10 +151,10 @@ def test_verify__takes_a_pin_for_its_own_user_alone(shop: Shop, sandbox: Sandbox
 
 
 def test_verify__without_a_start_is_not_found(shop: Shop) -> None:
-    answer = shop.verify(shop.add_user(), "1234")
+    response = shop.verify(shop.add_user(), "1234")
 
-    assert answer.status == HTTPStatus.NOT_FOUND
-    assert answer.message
+    assert response.status == HTTPStatus.NOT_FOUND
+    assert response.message
 
 
 def test_deleting_a_user__ends_the_authentication_and_keeps_the_messages(shop: Shop, sandbox: Sandbox) -> None:
@@ -160,14 +162,14 @@ def test_deleting_a_user__ends_the_authentication_and_keeps_the_messages(shop: S
     shop.start(user)
     pin = sandbox.last_pin(PHONE)
 
-    assert shop.ask("DELETE", user).status == HTTPStatus.ACCEPTED
+    assert shop.send("DELETE", user).status == HTTPStatus.ACCEPTED
 
     assert shop.verify(user, pin).status == HTTPStatus.NOT_FOUND
     assert [message["pin"] for message in sandbox.messages(PHONE)] == [pin]
 
 
 @pytest.mark.parametrize("token", [None, "", True, 1.5, [], {}, "1" * 300])
-def test_verify__refuses_a_token_that_is_no_text(shop: Shop, token: object) -> None:
+def test_verify__refuses_a_token_that_is_not_a_text(shop: Shop, token: object) -> None:
     user = shop.add_user()
     shop.start(user)
 
@@ -175,14 +177,14 @@ def test_verify__refuses_a_token_that_is_no_text(shop: Shop, token: object) -> N
 
 
 @pytest.mark.parametrize("token", ["\ud800", "١٢٣٤", "1\x00", 10**15])
-def test_verify__takes_any_text_or_number_for_a_wrong_token(shop: Shop, token: object) -> None:
+def test_verify__treats_any_text_or_number_as_a_wrong_token(shop: Shop, token: object) -> None:
     user = shop.add_user()
     shop.start(user)
 
     assert not shop.verified(user, token)
 
 
-def test_verify__takes_the_pin_as_a_number(shop: Shop, sandbox: Sandbox) -> None:
+def test_verify__accepts_the_pin_as_a_number(shop: Shop, sandbox: Sandbox) -> None:
     user = shop.add_user()
     shop.start(user)
     while sandbox.last_pin(PHONE).startswith("0"):
@@ -229,8 +231,8 @@ def test_totp__asks_the_app_and_sends_no_message(shop: Shop, sandbox: Sandbox) -
     (device,) = sandbox.devices()
     assert (device["issuer"], device["account"]) == ("CoffeeShop", "john")
     assert [notice["text"] for notice in device["notices"]] == ["CoffeeShop asks for a code for john"]
-    answer = shop.verify(user, sandbox.code(PHONE))
-    assert answer.json() == {"method": "totp", "verified": True}
+    response = shop.verify(user, sandbox.code(PHONE))
+    assert response.json() == {"method": "totp", "verified": True}
 
 
 def test_totp__refuses_a_code_that_was_used(shop: Shop, sandbox: Sandbox) -> None:
@@ -257,7 +259,7 @@ def test_totp__is_throttled_like_a_pin(shop: Shop, sandbox: Sandbox) -> None:
     assert status_of(shop, user, sandbox.code(PHONE))["result"] == "THROTTLED"
 
 
-def test_totp__works_no_more_after_the_app_is_detached(shop: Shop, sandbox: Sandbox) -> None:
+def test_totp__fails_after_the_app_is_detached(shop: Shop, sandbox: Sandbox) -> None:
     user = shop.add_user()
     sandbox.attach_device(PHONE)
     shop.start(user, "totp")
@@ -269,7 +271,7 @@ def test_totp__works_no_more_after_the_app_is_detached(shop: Shop, sandbox: Sand
     assert shop.start(user, "totp").json() == {"method": "sms"}
 
 
-def test_sms__goes_out_even_where_the_app_is_attached(shop: Shop, sandbox: Sandbox) -> None:
+def test_sms__is_sent_even_if_the_app_is_attached(shop: Shop, sandbox: Sandbox) -> None:
     user = shop.add_user()
     sandbox.attach_device(PHONE)
 
@@ -279,9 +281,9 @@ def test_sms__goes_out_even_where_the_app_is_attached(shop: Shop, sandbox: Sandb
 
 @pytest.mark.parametrize("method", ["SMS", "", None, 1, ["sms"], {}])
 def test_start__refuses_an_unknown_method(shop: Shop, sandbox: Sandbox, method: object) -> None:
-    answer = shop.ask("POST", f"{shop.add_user()}/auth", {"method": method})
+    response = shop.send("POST", f"{shop.add_user()}/auth", {"method": method})
 
-    assert answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert response.status == HTTPStatus.UNPROCESSABLE_ENTITY
     assert sandbox.messages() == []
 
 
@@ -292,12 +294,12 @@ def test_pin_length__can_be_set(start_sandbox: Callable[..., Sandbox]) -> None:
     assert re.fullmatch("[0-9]{16}", shop.sandbox.last_pin(PHONE))
 
 
-def test_pin__is_never_zeros_alone_keeps_leading_ones_and_differs_from_the_last_ones(
+def test_pin__is_never_only_zeros_keeps_leading_zeros_and_differs_from_recent_pins(
     shop: Shop, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user, dice = shop.add_user(), [-1, 0, -1]
-    monkeypatch.setattr("secrets.randbelow", lambda top: dice.pop(0) % top)
+    user, random_numbers = shop.add_user(), [-1, 0, -1]
+    monkeypatch.setattr("secrets.randbelow", lambda top: random_numbers.pop(0) % top)
     for pin in ("9999", "0001", "0002"):
         shop.start(user)
         assert sandbox.last_pin(PHONE) == pin
-    assert dice == []
+    assert random_numbers == []

@@ -1,4 +1,4 @@
-"""The sandbox as Messente's Number Verification API: what goes in, what comes out, in which order it is checked."""
+"""Test the Number Verification API: parameters, answers and the order of checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from django_verigator.sandbox import Sandbox
 
-from .caller import PASSWORD, PHONE, USERNAME, Answer, ask
+from .http_client import PASSWORD, PHONE, USERNAME, Response, send
 from .test_authentication import wrong
 
 CREDENTIALS = {"username": USERNAME, "password": PASSWORD}
@@ -27,25 +27,25 @@ class Caller:
 
     def send(self, path: str, **values: str) -> str:
         body = urlencode({**CREDENTIALS, **values}).encode()
-        return said(ask(self.sandbox.url, "POST", path, headers={"Content-Type": FORM}, raw=body))
+        return text_of(send(self.sandbox.url, "POST", path, headers={"Content-Type": FORM}, raw=body))
 
     def start(self, **values: str) -> str:
         return self.send("/verify/start/", **{"to": PHONE, **values})
 
     def started(self, **values: str) -> str:
-        """The id of a verification that has begun."""
-        answer = self.start(**values)
-        match = re.fullmatch(r"OK (\S+)", answer)
-        assert match, answer
+        """Start a verification and return its id."""
+        response = self.start(**values)
+        match = re.fullmatch(r"OK (\S+)", response)
+        assert match, response
         return match[1]
 
-    def pin(self, number: str, pin: str, **values: str) -> str:
-        return self.send("/verify/pin/", verification_id=number, pin=pin, **values)
+    def pin(self, verification_id: str, pin: str, **values: str) -> str:
+        return self.send("/verify/pin/", verification_id=verification_id, pin=pin, **values)
 
 
-def said(answer: Answer) -> str:
-    assert (answer.status, answer.headers["Content-Type"]) == (HTTPStatus.OK, "text/plain")
-    return answer.body.decode()
+def text_of(response: Response) -> str:
+    assert (response.status, response.headers["Content-Type"]) == (HTTPStatus.OK, "text/plain")
+    return response.body.decode()
 
 
 @pytest.fixture
@@ -63,36 +63,36 @@ def test_start__sends_one_message_and_answers_its_id_without_a_line_end(caller: 
 
 
 def test_pin__is_right_once(caller: Caller, sandbox: Sandbox) -> None:
-    number = caller.started()
+    verification_id = caller.started()
     pin = sandbox.last_pin(PHONE)
 
-    assert caller.pin(number, wrong(pin)) == "INVALID"
-    assert caller.pin(number, pin) == "VERIFIED"
-    assert caller.pin(number, pin) == "ERROR 110"
+    assert caller.pin(verification_id, wrong(pin)) == "INVALID"
+    assert caller.pin(verification_id, pin) == "VERIFIED"
+    assert caller.pin(verification_id, pin) == "ERROR 110"
     assert [call["verified"] for call in sandbox.calls(operation="verify.pin")] == [False, True, None]
 
 
 def test_pin__is_throttled_after_five_wrong_ones_even_if_it_is_right(caller: Caller, sandbox: Sandbox) -> None:
-    number = caller.started()
+    verification_id = caller.started()
     pin = sandbox.last_pin(PHONE)
 
-    assert [caller.pin(number, wrong(pin)) for _ in range(5)] == ["INVALID"] * 5
-    assert caller.pin(number, pin) == "THROTTLED"
+    assert [caller.pin(verification_id, wrong(pin)) for _ in range(5)] == ["INVALID"] * 5
+    assert caller.pin(verification_id, pin) == "THROTTLED"
 
 
 @pytest.mark.parametrize(("asked", "seconds"), [({}, 300), ({"validity": "60"}, 60), ({"validity": "1800"}, 1800)])
 def test_pin__expires(caller: Caller, sandbox: Sandbox, asked: dict[str, str], seconds: int) -> None:
     pins = {}
     for name in ("early", "late"):
-        number = caller.started(**asked)
-        pins[name] = number, sandbox.last_pin(PHONE)
+        verification_id = caller.started(**asked)
+        pins[name] = verification_id, sandbox.last_pin(PHONE)
     sandbox.advance(seconds - 2)
     assert caller.pin(*pins["early"]) == "VERIFIED"
     sandbox.advance(3)
     assert caller.pin(*pins["late"]) == "EXPIRED"
 
 
-def test_two_verifications_of_one_phone__do_not_know_each_other(caller: Caller, sandbox: Sandbox) -> None:
+def test_two_verifications_of_one_phone__are_independent(caller: Caller, sandbox: Sandbox) -> None:
     first, first_pin = caller.started(pin_length="12"), sandbox.last_pin(PHONE)
     second, second_pin = caller.started(pin_length="12"), sandbox.last_pin(PHONE)
 
@@ -101,8 +101,8 @@ def test_two_verifications_of_one_phone__do_not_know_each_other(caller: Caller, 
     assert caller.pin(second, second_pin) == "VERIFIED"
 
 
-def test_resending__is_the_servers_job(caller: Caller, sandbox: Sandbox) -> None:
-    number = caller.started(max_tries="3", retry_delay="40")
+def test_message__is_sent_again_by_the_server(caller: Caller, sandbox: Sandbox) -> None:
+    verification_id = caller.started(max_tries="3", retry_delay="40")
 
     counts = []
     for seconds in (0, 39, 2, 40, 200):
@@ -111,12 +111,12 @@ def test_resending__is_the_servers_job(caller: Caller, sandbox: Sandbox) -> None
 
     assert counts == [1, 1, 2, 3, 3]
     assert len({message["pin"] for message in sandbox.messages()}) == 1
-    assert caller.pin(number, sandbox.last_pin(PHONE)) == "VERIFIED"
+    assert caller.pin(verification_id, sandbox.last_pin(PHONE)) == "VERIFIED"
 
 
-def test_resending__ends_with_the_right_pin_or_the_pins_life(caller: Caller, sandbox: Sandbox) -> None:
-    number = caller.started()
-    caller.pin(number, sandbox.last_pin(PHONE))
+def test_message__is_not_sent_again_for_a_used_or_expired_pin(caller: Caller, sandbox: Sandbox) -> None:
+    verification_id = caller.started()
+    caller.pin(verification_id, sandbox.last_pin(PHONE))
     caller.started(retry_delay="100", validity="99")
 
     sandbox.advance(3600)
@@ -124,7 +124,7 @@ def test_resending__ends_with_the_right_pin_or_the_pins_life(caller: Caller, san
     assert len(sandbox.messages()) == 2
 
 
-def test_resending__happens_twice_in_all_after_30_seconds_if_nothing_is_said(caller: Caller, sandbox: Sandbox) -> None:
+def test_message__is_sent_twice_by_default(caller: Caller, sandbox: Sandbox) -> None:
     caller.started()
     sandbox.advance(200)
     assert len(sandbox.messages()) == 2
@@ -140,14 +140,14 @@ def test_pins__have_the_length_asked_for_and_are_never_zeros(caller: Caller, san
 
 
 @pytest.mark.parametrize(
-    ("values", "answer"),
+    ("values", "response"),
     [
         ({"password": "wrong"}, "ERROR 101"),
         ({"password": "wrong", "to": "", "template": "x"}, "ERROR 101"),
         ({"username": ""}, "ERROR 101"),
         ({"to": ""}, "ERROR 102"),
         ({"to": "abc"}, "ERROR 102"),
-        ({"to": "", "template": "no place"}, "ERROR 102"),
+        ({"to": "", "template": "no placeholder"}, "ERROR 102"),
         ({"pin_length": "3"}, "ERROR 102"),
         ({"pin_length": "17"}, "ERROR 102"),
         ({"pin_length": "٤"}, "ERROR 102"),
@@ -160,34 +160,34 @@ def test_pins__have_the_length_asked_for_and_are_never_zeros(caller: Caller, san
         ({"from": "Nobody"}, "ERROR 111"),
     ],
 )
-def test_start__names_its_errors_and_sends_nothing(
-    start_sandbox: Callable[..., Sandbox], values: dict[str, str], answer: str
+def test_start__answers_errors_and_sends_nothing(
+    start_sandbox: Callable[..., Sandbox], values: dict[str, str], response: str
 ) -> None:
     sandbox = start_sandbox(senders=["Shop"])
-    assert Caller(sandbox).start(**{"from": "Shop", **values}) == answer
+    assert Caller(sandbox).start(**{"from": "Shop", **values}) == response
     assert sandbox.messages() == []
 
 
-def test_pin__names_its_errors(caller: Caller) -> None:
-    number = caller.started()
+def test_pin__answers_errors(caller: Caller) -> None:
+    verification_id = caller.started()
 
-    assert caller.pin(number, "1234", password="wrong") == "ERROR 101"
+    assert caller.pin(verification_id, "1234", password="wrong") == "ERROR 101"
     assert caller.pin("", "1234") == "ERROR 102"
-    assert caller.pin(number, "") == "ERROR 102"
+    assert caller.pin(verification_id, "") == "ERROR 102"
     assert caller.pin("unknown", "1234") == "ERROR 110"
 
 
 def test_pin__of_another_account_is_unknown(start_sandbox: Callable[..., Sandbox]) -> None:
     sandbox = start_sandbox(accounts={"other": "secret"})
     caller = Caller(sandbox)
-    number = caller.started()
+    verification_id = caller.started()
 
-    assert caller.pin(number, sandbox.last_pin(PHONE), username="other", password="secret") == "ERROR 110"
+    assert caller.pin(verification_id, sandbox.last_pin(PHONE), username="other", password="secret") == "ERROR 110"
 
 
-def test_cookie__of_a_right_pin_lets_in_without_one(caller: Caller, sandbox: Sandbox) -> None:
-    number = caller.started()
-    caller.pin(number, sandbox.last_pin(PHONE), cookie="browser", ip="192.0.2.1")
+def test_cookie__of_a_right_pin_replaces_the_next_pin(caller: Caller, sandbox: Sandbox) -> None:
+    verification_id = caller.started()
+    caller.pin(verification_id, sandbox.last_pin(PHONE), cookie="browser", ip="192.0.2.1")
     before = len(sandbox.messages())
 
     assert caller.start(cookie="browser") == "VERIFIED"
@@ -198,7 +198,7 @@ def test_cookie__of_a_right_pin_lets_in_without_one(caller: Caller, sandbox: San
     assert caller.start(cookie="browser", to="+3725555556").startswith("OK ")
 
 
-# What each of Messente's clients puts on the wire: its method, its path, and where the parameters are.
+# How each of Messente's clients sends its parameters.
 
 FORMS: dict[str, Callable[[dict[str, str]], dict[str, Any]]] = {
     "generated: POST, query, empty body": lambda values: {"method": "POST", "query": values},
@@ -212,7 +212,7 @@ FORMS: dict[str, Callable[[dict[str, str]], dict[str, Any]]] = {
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("to", [PHONE, PHONE[1:]])
-def test_client_forms__all_go_through(
+def test_client_forms__are_all_accepted(
     sandbox: Sandbox, form: Callable[[dict[str, str]], dict[str, Any]], slash: str, to: str
 ) -> None:
     def call(path: str, values: dict[str, str]) -> str:
@@ -220,40 +220,43 @@ def test_client_forms__all_go_through(
         query = f"?{urlencode(sent['query'])}" if "query" in sent else ""
         body = urlencode(sent["form"]).encode() if "form" in sent else b""
         headers = {"Content-Type": FORM, "X-Service-Auth": ""} if body else {"X-Service-Auth": ""}
-        return said(ask(sandbox.url, sent["method"], path + slash + query, headers=headers, raw=body))
+        return text_of(send(sandbox.url, sent["method"], path + slash + query, headers=headers, raw=body))
 
     optional = {"template": "", "pin_length": "", "from": "", "max_tries": "", "cookie": "", "browser": "x/1.0"}
-    answer = call("/verify/start", {"to": to, **optional})
-    number = answer.removeprefix("OK ")
-    assert number != answer
+    response = call("/verify/start", {"to": to, **optional})
+    verification_id = response.removeprefix("OK ")
+    assert verification_id != response
     # messente-python sends an empty "to" along with the PIN.
-    assert call("/verify/pin", {"to": "", "verification_id": number, "pin": sandbox.last_pin(PHONE)}) == "VERIFIED"
+    assert (
+        call("/verify/pin", {"to": "", "verification_id": verification_id, "pin": sandbox.last_pin(PHONE)})
+        == "VERIFIED"
+    )
 
 
 def test_other_methods__are_refused(sandbox: Sandbox) -> None:
     query = urlencode({**CREDENTIALS, "to": PHONE})
     for method in ("PUT", "DELETE", "HEAD"):
-        answer = ask(sandbox.url, method, f"/verify/start?{query}")
-        assert (answer.status, answer.headers["Allow"]) == (HTTPStatus.METHOD_NOT_ALLOWED, "GET, POST, OPTIONS")
-    assert ask(sandbox.url, "OPTIONS", "/verify/start").status == HTTPStatus.OK
+        response = send(sandbox.url, method, f"/verify/start?{query}")
+        assert (response.status, response.headers["Allow"]) == (HTTPStatus.METHOD_NOT_ALLOWED, "GET, POST, OPTIONS")
+    assert send(sandbox.url, "OPTIONS", "/verify/start").status == HTTPStatus.OK
     assert sandbox.messages() == []
 
 
 def test_call_log__has_neither_credentials_nor_pin(caller: Caller, sandbox: Sandbox) -> None:
-    number = caller.started()
+    verification_id = caller.started()
     pin = sandbox.last_pin(PHONE)
-    query = urlencode({**CREDENTIALS, "verification_id": number, "pin": pin})
-    ask(sandbox.url, "GET", f"/verify/pin?{query}")
+    query = urlencode({**CREDENTIALS, "verification_id": verification_id, "pin": pin})
+    send(sandbox.url, "GET", f"/verify/pin?{query}")
 
     calls = sandbox.calls()
 
     assert [call["operation"] for call in calls] == ["verify.start", "verify.pin"]
     assert [call["path"] for call in calls] == ["/verify/start/", "/verify/pin"]
     logged = str([{**call, "id": 0, "time": "", "duration": 0} for call in calls])
-    assert not [secret for secret in (PASSWORD, pin, number, PHONE[1:]) if secret in logged]
+    assert not [secret for secret in (PASSWORD, pin, verification_id, PHONE[1:]) if secret in logged]
 
 
-def test_faults__strike_these_calls_too(caller: Caller, sandbox: Sandbox) -> None:
+def test_faults__apply_to_these_calls_too(caller: Caller, sandbox: Sandbox) -> None:
     sandbox.add_fault("status", status=200, body="FAILED 209", content_type="text/plain", operation="verify.start")
 
     assert caller.start() == "FAILED 209"
@@ -261,12 +264,12 @@ def test_faults__strike_these_calls_too(caller: Caller, sandbox: Sandbox) -> Non
     assert caller.pin("unknown", "1234") == "ERROR 110"
 
 
-def test_path_prefix__serves_it_too(start_sandbox: Callable[..., Sandbox]) -> None:
+def test_path_prefix__serves_this_api_too(start_sandbox: Callable[..., Sandbox]) -> None:
     sandbox = start_sandbox(path_prefix="/messente")
     assert Caller(sandbox).send("/messente/verify/start", to=PHONE).startswith("OK ")
 
 
-def test_file_of_the_version_before__is_taken_over(start_sandbox: Callable[..., Sandbox], tmp_path: Path) -> None:
+def test_file_of_the_previous_version__is_upgraded(start_sandbox: Callable[..., Sandbox], tmp_path: Path) -> None:
     path = tmp_path / "old.sqlite3"
     start_sandbox(db=str(path)).stop()
     connection = sqlite3.connect(path)
@@ -280,12 +283,12 @@ def test_file_of_the_version_before__is_taken_over(start_sandbox: Callable[..., 
 
 
 def test_reset__forgets_verifications_and_cookies(caller: Caller, sandbox: Sandbox) -> None:
-    number = caller.started()
+    verification_id = caller.started()
     pin = sandbox.last_pin(PHONE)
-    caller.pin(number, pin, cookie="browser")
-    waiting = caller.started()
+    caller.pin(verification_id, pin, cookie="browser")
+    open_verification = caller.started()
 
     sandbox.reset()
 
-    assert caller.pin(waiting, "1234") == "ERROR 110"
+    assert caller.pin(open_verification, "1234") == "ERROR 110"
     assert caller.start(cookie="browser").startswith("OK ")

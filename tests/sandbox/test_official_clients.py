@@ -1,4 +1,4 @@
-"""Every request that Messente's own clients were seen to send, and what each client needs in the answer."""
+"""Replay the requests recorded from Messente's own clients, and check what each client needs in the response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from django_verigator.sandbox import Sandbox
 
-from .caller import Answer, ask
+from .http_client import Response, send
 
 RECORDED = json.loads((Path(__file__).parent / "official_clients.json").read_text(encoding="utf-8"))
 SERVICE_ID = "81213bfd-b690-499e-b9d2-8754cb1550e8"
@@ -21,61 +21,61 @@ TOKEN = "0042"
 POSTS = ("create service", "create user", "start sms", "start totp")
 
 
-class Player:
-    """Sends the recorded requests of one client, with this sandbox's ids and PIN in place of the recorder's."""
+class Replay:
+    """Send the recorded requests of one client, with this sandbox's ids and PIN in place of the recorded ones."""
 
-    def __init__(self, sandbox: Sandbox, client: str, mount: str = "") -> None:
+    def __init__(self, sandbox: Sandbox, client: str, prefix: str = "") -> None:
         self.sandbox = sandbox
         self.requests = {request["operation"]: request for request in RECORDED[client]}
-        self.mount = mount
-        self.known = {SERVICE_ID: SERVICE_ID, USER_ID: USER_ID, TOKEN: TOKEN}
+        self.prefix = prefix
+        self.substitutions = {SERVICE_ID: SERVICE_ID, USER_ID: USER_ID, TOKEN: TOKEN}
 
-    def play(self, operation: str) -> Answer:
+    def send(self, operation: str) -> Response:
         request = self.requests[operation]
-        body = self._filled(request["body"] or "").encode()
-        answer = ask(
+        body = self._substitute(request["body"] or "").encode()
+        response = send(
             self.sandbox.url,
             request["method"],
-            self.mount + self._filled(request["path"]),
+            self.prefix + self._substitute(request["path"]),
             headers=request["headers"],
             raw=body,
         )
-        assert isinstance(answer.json(), dict)
-        return answer
+        assert isinstance(response.json(), dict)
+        return response
 
-    def play_up_to(self, operation: str) -> Answer:
+    def send_up_to(self, operation: str) -> Response:
         for each in self.requests:
-            answer = self.play(each)
+            response = self.send(each)
             if each == "create service":
-                self.known[SERVICE_ID] = answer.json()["id"]
+                self.substitutions[SERVICE_ID] = response.json()["id"]
             if each == "create user":
-                self.known[USER_ID] = answer.json()["id"]
+                self.substitutions[USER_ID] = response.json()["id"]
             if each.startswith("start"):
-                self.known[TOKEN] = self.sandbox.messages()[-1]["pin"]
+                self.substitutions[TOKEN] = self.sandbox.messages()[-1]["pin"]
             if each == operation:
-                return answer
+                return response
         raise AssertionError(f"{operation} was not recorded")
 
-    def _filled(self, text: str) -> str:
-        # In one go: a new id may hold the digits of the recorded PIN.
-        return re.sub("|".join(self.known), lambda found: self.known[found[0]], text)
+    def _substitute(self, text: str) -> str:
+        # In one pass, because a new id may contain the digits of the recorded PIN.
+        return re.sub("|".join(self.substitutions), lambda found: self.substitutions[found[0]], text)
 
 
 @pytest.fixture(params=["python", "java"])
-def player(request: pytest.FixtureRequest, sandbox: Sandbox) -> Player:
-    return Player(sandbox, request.param)
+def replay(request: pytest.FixtureRequest, sandbox: Sandbox) -> Replay:
+    return Replay(sandbox, request.param)
 
 
-def needed_status(player: Player, operation: str) -> HTTPStatus:
+def needed_status(replay: Replay, operation: str) -> HTTPStatus:
     if operation.startswith("delete"):
         return HTTPStatus.ACCEPTED
-    from_python = "python" in player.requests[operation]["headers"]["User-Agent"]
+    from_python = "python" in replay.requests[operation]["headers"]["User-Agent"]
     return HTTPStatus.CREATED if from_python and operation in POSTS else HTTPStatus.OK
 
 
 @pytest.mark.parametrize("operation", [request["operation"] for request in RECORDED["python"]])
-def test_recorded_request__gets_the_status_its_client_needs(player: Player, operation: str) -> None:
-    assert player.play_up_to(operation).status == needed_status(player, operation)
+def test_recorded_request__gets_the_status_its_client_needs(replay: Replay, operation: str) -> None:
+    assert replay.send_up_to(operation).status == needed_status(replay, operation)
 
 
 @pytest.mark.parametrize(
@@ -94,60 +94,60 @@ def test_recorded_request__gets_the_status_its_client_needs(player: Player, oper
     ],
 )
 def test_recorded_request__gets_the_documented_keys_and_no_others(
-    player: Player, operation: str, keys: set[str]
+    replay: Replay, operation: str, keys: set[str]
 ) -> None:
-    # Others could break the Java client: it reads "service" and "verigatorApi" into fields of its own.
-    assert set(player.play_up_to(operation).json()) == keys
+    # A key "service" or "verigatorApi" would overwrite fields that the Java client needs.
+    assert set(replay.send_up_to(operation).json()) == keys
 
 
-def test_recorded_list__holds_user_objects(player: Player) -> None:
-    data = player.play_up_to("list users").json()
+def test_recorded_list__holds_user_objects(replay: Replay) -> None:
+    data = replay.send_up_to("list users").json()
 
     assert [set(user) for user in data["users"]] == [{"id", "ctime", "id_in_service"}]
     assert (data["total"], data["count"]) == (1, 1)
 
 
-def test_recorded_verify__passes_with_the_pin_of_the_last_start(player: Player) -> None:
-    assert player.play_up_to("verify").json()["verified"] is True
+def test_recorded_verify__passes_with_the_pin_of_the_last_start(replay: Replay) -> None:
+    assert replay.send_up_to("verify").json()["verified"] is True
 
 
-def test_recorded_verify__answers_200_for_a_wrong_pin(player: Player) -> None:
-    player.play_up_to("start totp")
-    player.known[TOKEN] = "0" * 4
+def test_recorded_verify__answers_200_for_a_wrong_pin(replay: Replay) -> None:
+    replay.send_up_to("start totp")
+    replay.substitutions[TOKEN] = "0" * 4
 
-    answer = player.play("verify")
+    response = replay.send("verify")
 
-    assert answer.status == HTTPStatus.OK
-    assert answer.json()["verified"] is False
-
-
-def broken(player: Player, operation: str, **changes: Any) -> Answer:
-    player.requests[operation] = {**player.requests[operation], **changes}
-    return player.play(operation)
+    assert response.status == HTTPStatus.OK
+    assert response.json()["verified"] is False
 
 
-def test_errors__are_json_objects_with_a_message_for_both_clients(player: Player) -> None:
-    player.play_up_to("create user")
-    headers = {**player.requests["get user"]["headers"], "X-Service-Auth": "nobody:nothing"}
+def send_changed(replay: Replay, operation: str, **changes: Any) -> Response:
+    replay.requests[operation] = {**replay.requests[operation], **changes}
+    return replay.send(operation)
 
-    seen = {
-        answer.status: answer.message
-        for answer in (
-            player.play("create service"),
-            player.play("create user"),
-            player.play("verify"),
-            broken(player, "start sms", body='{"method": "pigeon"}'),
-            broken(player, "get user", headers=headers),
+
+def test_errors__are_json_objects_with_a_message_for_both_clients(replay: Replay) -> None:
+    replay.send_up_to("create user")
+    headers = {**replay.requests["get user"]["headers"], "X-Service-Auth": "nobody:nothing"}
+
+    messages = {
+        response.status: response.message
+        for response in (
+            replay.send("create service"),
+            replay.send("create user"),
+            replay.send("verify"),
+            send_changed(replay, "start sms", body='{"method": "pigeon"}'),
+            send_changed(replay, "get user", headers=headers),
         )
     }
 
-    assert set(seen) == {
+    assert set(messages) == {
         HTTPStatus.CONFLICT,
         HTTPStatus.NOT_FOUND,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.UNAUTHORIZED,
     }
-    assert all(seen.values())
+    assert all(messages.values())
 
 
 @pytest.mark.parametrize(("create_status", "needed"), [("200", HTTPStatus.OK), ("201", HTTPStatus.CREATED)])
@@ -158,10 +158,10 @@ def test_create_status__can_be_fixed_for_every_client(
 
     for client in ("python", "java"):
         sandbox.reset()
-        assert Player(sandbox, client).play_up_to("create service").status == needed
+        assert Replay(sandbox, client).send_up_to("create service").status == needed
 
 
-def test_compat_mount__answers_200_to_a_client_that_does_not_name_itself(sandbox: Sandbox) -> None:
-    player = Player(sandbox, "python", mount="/compat200")
+def test_compat200_prefix__answers_200_to_a_client_without_a_user_agent(sandbox: Sandbox) -> None:
+    replay = Replay(sandbox, "python", prefix="/compat200")
 
-    assert player.play_up_to("start totp").status == HTTPStatus.OK
+    assert replay.send_up_to("start totp").status == HTTPStatus.OK

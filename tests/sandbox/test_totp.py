@@ -1,3 +1,5 @@
+"""Test time-based one-time passwords."""
+
 from __future__ import annotations
 
 import base64
@@ -35,15 +37,15 @@ def test_matching_step__allows_one_step_of_drift(drift: int, accepted: bool) -> 
     assert step == (1000 + drift if accepted else None)
 
 
-def test_matching_step__refuses_a_step_that_was_used() -> None:
+def test_matching_step__refuses_a_used_step() -> None:
     token = totp.code_for(RFC_SECRET, 1000)
 
     assert totp.matching_step(RFC_SECRET, token, 1000 * totp.PERIOD, after=1000) is None
 
 
-def test_otpauth_address__holds_what_an_app_needs() -> None:
-    address = urlsplit(totp.otpauth_address(RFC_SECRET, issuer="Café & Co", account="john"))
+def test_otpauth_url__holds_what_an_app_needs() -> None:
+    url = urlsplit(totp.otpauth_url(RFC_SECRET, issuer="Café & Co", account="john"))
 
-    assert (address.scheme, address.netloc, unquote(address.path)) == ("otpauth", "totp", "/Café & Co:john")
-    assert parse_qs(address.query)["secret"] == [RFC_SECRET]
-    assert parse_qs(address.query)["issuer"] == ["Café & Co"]
+    assert (url.scheme, url.netloc, unquote(url.path)) == ("otpauth", "totp", "/Café & Co:john")
+    assert parse_qs(url.query)["secret"] == [RFC_SECRET]
+    assert parse_qs(url.query)["issuer"] == ["Café & Co"]

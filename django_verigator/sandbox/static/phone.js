@@ -1,49 +1,49 @@
 "use strict";
 
-// Asks the sandbox once a second what arrived and what the app shows. All text goes in by textContent.
+// Refreshes the page once a second. All text is inserted with textContent, so that none of it becomes markup.
 
-const EVERY = 1000;
-const chosen = document.documentElement.dataset.number;
-const address = "/_sandbox/phone" + (chosen ? `?to=${encodeURIComponent(chosen)}` : "");
-const at = (id) => document.getElementById(id);
-const [scroller, thread, devices, numbers, empty, state, form, problem] =
-  ["scroller", "thread", "devices", "numbers", "empty", "state", "attach", "attach-error"].map(at);
-const shown = { thread: null, devices: null, numbers: null };
+const REFRESH_MS = 1000;
+const selected = document.documentElement.dataset.number;
+const phoneUrl = "/_sandbox/phone" + (selected ? `?to=${encodeURIComponent(selected)}` : "");
+const byId = (id) => document.getElementById(id);
+const [scroller, thread, devices, numbers, empty, state, form, attachError] =
+  ["scroller", "thread", "devices", "numbers", "empty", "state", "attach", "attach-error"].map(byId);
+const rendered = { thread: null, devices: null, numbers: null };
 let newest = "";
 
-function made(shape, fields) {
-  const item = at(shape).content.firstElementChild.cloneNode(true);
-  set(item, fields);
+function cloneTemplate(template, fields) {
+  const item = byId(template).content.firstElementChild.cloneNode(true);
+  setFields(item, fields);
   return item;
 }
 
-function set(item, fields) {
+function setFields(item, fields) {
   for (const [name, text] of Object.entries(fields)) {
     const field = item.querySelector(`[data-field="${name}"]`);
     if (field.textContent !== text) field.textContent = text;
   }
 }
 
-// True once for each new state of a list, so that nothing is built again (and no focus lost) without need.
-function changed(list, key) {
+// Returns whether a list must be rendered again; rendering it without need would lose the focus.
+function hasChanged(list, key) {
   const now = JSON.stringify(key);
-  const differs = shown[list] !== now;
-  shown[list] = now;
-  return differs;
+  const changed = rendered[list] !== now;
+  rendered[list] = now;
+  return changed;
 }
 
-function when(sent) {
+function formatTime(sent) {
   return new Date(sent).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
 function messageItem(message) {
-  const cut = message.text.indexOf(message.pin);
-  const item = made("message-shape", {
+  const start = message.text.indexOf(message.pin);
+  const item = cloneTemplate("message-template", {
     to: message.to,
-    sent: when(message.sent),
-    before: message.text.slice(0, cut),
+    sent: formatTime(message.sent),
+    before: message.text.slice(0, start),
     pin: message.pin,
-    after: message.text.slice(cut + message.pin.length),
+    after: message.text.slice(start + message.pin.length),
   });
   const copy = item.querySelector(".copy");
   copy.hidden = false;
@@ -56,24 +56,24 @@ function showThread(data) {
   const notices = data.devices.flatMap((device) =>
     device.notices.map((notice) => ({ ...notice, to: device.phone_number })));
   const items = [...data.messages, ...notices].sort((a, b) => (a.sent < b.sent ? -1 : a.sent > b.sent ? 1 : 0));
-  if (!changed("thread", items)) return;
+  if (!hasChanged("thread", items)) return;
   const first = newest === "";
   thread.replaceChildren(...items.map((each) => {
     const item = each.pin ? messageItem(each)
-      : made("notice-shape", { to: each.to, sent: when(each.sent), text: each.text });
+      : cloneTemplate("notice-template", { to: each.to, sent: formatTime(each.sent), text: each.text });
     if (!first && each.sent > newest) item.classList.add("new");
     return item;
   }));
   newest = items.length ? items[items.length - 1].sent : newest || "0";
   scroller.hidden = items.length === 0;
   empty.hidden = items.length > 0;
-  scroller.scrollTop = 0; // the newest: the scroller is reversed
+  scroller.scrollTop = 0; // shows the newest message, since the order is reversed
 }
 
 function showDevices(data) {
-  if (changed("devices", data.devices.map((each) => [each.phone_number, each.issuer, each.account]))) {
+  if (hasChanged("devices", data.devices.map((each) => [each.phone_number, each.issuer, each.account]))) {
     devices.replaceChildren(...data.devices.map((each) => {
-      const item = made("device-shape", {
+      const item = cloneTemplate("device-template", {
         issuer: each.issuer,
         account: each.account === each.phone_number ? "" : each.account,
         number: each.phone_number,
@@ -87,15 +87,15 @@ function showDevices(data) {
   data.devices.forEach((each, index) => {
     const item = devices.children[index];
     const left = String(Math.floor(each.seconds_left));
-    set(item, { code: `${each.code.slice(0, 3)} ${each.code.slice(3)}`, left });
+    setFields(item, { code: `${each.code.slice(0, 3)} ${each.code.slice(3)}`, left });
     item.querySelector(".copy").dataset.pin = each.code;
-    item.querySelector(".rest").setAttribute("stroke-dasharray", `${left} ${each.period}`);
+    item.querySelector(".remaining").setAttribute("stroke-dasharray", `${left} ${each.period}`);
     item.querySelector(".ring").setAttribute("aria-label", `${left} seconds left`);
   });
 }
 
 function showNumbers(data) {
-  if (!changed("numbers", data.numbers)) return;
+  if (!hasChanged("numbers", data.numbers)) return;
   const link = (href, label, current) => {
     const item = document.createElement("a");
     item.href = href;
@@ -103,8 +103,8 @@ function showNumbers(data) {
     if (current) item.setAttribute("aria-current", "page");
     return item;
   };
-  numbers.replaceChildren(link("/", "All", !chosen), ...data.numbers.map((each) =>
-    link(`/?to=${encodeURIComponent(each)}`, each, each === chosen)));
+  numbers.replaceChildren(link("/", "All", !selected), ...data.numbers.map((each) =>
+    link(`/?to=${encodeURIComponent(each)}`, each, each === selected)));
 }
 
 function showState(live) {
@@ -115,9 +115,9 @@ function showState(live) {
 
 async function refresh() {
   try {
-    const reply = await fetch(address, { cache: "no-store" });
-    if (!reply.ok) throw new Error(reply.statusText);
-    const data = await reply.json();
+    const response = await fetch(phoneUrl, { cache: "no-store" });
+    if (!response.ok) throw new Error(response.statusText);
+    const data = await response.json();
     showThread(data);
     showDevices(data);
     showNumbers(data);
@@ -127,17 +127,17 @@ async function refresh() {
   }
 }
 
-async function change(method, phoneNumber) {
+async function changeDevice(method, phoneNumber) {
   try {
-    const reply = await fetch("/_sandbox/devices", {
+    const response = await fetch("/_sandbox/devices", {
       method,
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ phone_number: phoneNumber }),
     });
-    problem.textContent = reply.ok ? "" : "This is no phone number. Write it with its country prefix, like +372 5555 5555.";
-    return reply.ok;
+    attachError.textContent = response.ok ? "" : "This is no phone number. Write it with its country prefix, like +372 5555 5555.";
+    return response.ok;
   } catch {
-    problem.textContent = "The sandbox does not answer.";
+    attachError.textContent = "The sandbox does not answer.";
     return false;
   } finally {
     await refresh();
@@ -157,17 +157,17 @@ async function copyFrom(button) {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.matches(".copy")) copyFrom(button);
-  if (button?.matches(".detach")) change("DELETE", button.dataset.number);
+  if (button?.matches(".detach")) changeDevice("DELETE", button.dataset.number);
 });
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (await change("POST", form.elements.number.value)) form.reset();
+  if (await changeDevice("POST", form.elements.number.value)) form.reset();
 });
 
 form.hidden = false;
 (async function watch() {
   if (!document.hidden) await refresh();
-  setTimeout(watch, EVERY);
+  setTimeout(watch, REFRESH_MS);
 })();
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });

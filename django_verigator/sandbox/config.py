@@ -1,4 +1,4 @@
-"""What the sandbox's owner decides: who may call, how long a PIN lives, which status a POST answers."""
+"""Configure the simulated provider: its accounts, PINs and answers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ MIN_PIN_LENGTH, MAX_PIN_LENGTH = 4, 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rules:
-    """The Verification API leaves much unsaid; what it does not say is an option here.
+class ProviderConfig:
+    """Decide what Messente's documentation leaves open.
 
     Attributes:
-        accounts: API username -> password. A service belongs to the account that made it.
-        create_status: what the three POSTs answer. The documentation says 201, Messente's Java client insists on 200;
-            "auto" gives each what it wants, by its User-Agent.
+        accounts: API username -> password. A service belongs to the account that created it.
+        create_status: what the three POSTs of the Verification API answer. Messente's documentation says 201, its Java
+            client accepts only 200; "auto" decides by the User-Agent.
         pin_length: digits in a PIN, 4 to 16; a number verification may ask for another length.
-        pin_validity: seconds for which a started authentication can be answered; a number verification may ask for
-            another time.
-        max_tries: wrong tries for one authentication or verification before it answers THROTTLED.
-        legacy_auth_id: add ``auth_id`` to the start's answer, as the API did until September 2017.
-        strict: serve the documented paths alone, without the aliases for known slips of clients and documents.
-        path_prefix: serve the API below this path too, as a proxy would.
-        senders: the sender names that the Number Verification API takes; empty: any.
+        pin_validity: seconds for which a PIN is valid; a number verification may ask for another time.
+        max_tries: wrong tries for one authentication or number verification before it answers THROTTLED.
+        legacy_auth_id: add ``auth_id`` to the answer of a start, as the API did until September 2017.
+        strict: serve only the documented paths, without the aliases for known mistakes in clients and documentation.
+        path_prefix: also serve the API below this path, as a proxy would.
+        senders: the sender names that the Number Verification API accepts; empty accepts any.
+
+    Raises:
+        ValueError: a value is out of range, or there is no usable account.
     """
 
     accounts: Mapping[str, str] = field(repr=False)

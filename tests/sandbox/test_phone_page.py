@@ -1,4 +1,4 @@
-"""The phone page, as a browser without JavaScript gets it."""
+"""Test the phone page as a browser without JavaScript receives it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from django_verigator.sandbox import Sandbox
 
-from .caller import PHONE, Shop, ask
+from .http_client import PHONE, Shop, send
 
 
 class Reader(HTMLParser):
-    """Keeps the text outside <template>, every tag, and all that a strict policy would block."""
+    """Collect the text outside <template>, every tag and link, and whatever the Content-Security-Policy blocks."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -22,12 +22,12 @@ class Reader(HTMLParser):
         self.tags: list[str] = []
         self.inline: list[str] = []
         self.links: list[str] = []
-        self._shapes = 0
+        self._template_depth = 0
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self._shapes += tag == "template"
+        self._template_depth += tag == "template"
         values = dict(attrs)
         self.inline += [name for name in values if name == "style" or name.startswith("on")]
         if tag == "style" or (tag == "script" and not values.get("src")):
@@ -35,10 +35,10 @@ class Reader(HTMLParser):
         self.links += [value for name, value in attrs if name in ("src", "href") and value]
 
     def handle_endtag(self, tag: str) -> None:
-        self._shapes -= tag == "template"
+        self._template_depth -= tag == "template"
 
     def handle_data(self, data: str) -> None:
-        if not self._shapes:
+        if not self._template_depth:
             self.texts.append(data)
 
     @property
@@ -47,30 +47,30 @@ class Reader(HTMLParser):
 
 
 def page(sandbox: Sandbox, path: str = "/") -> Reader:
-    answer = ask(sandbox.url, "GET", path)
-    assert answer.status == HTTPStatus.OK
-    return Reader(answer.body.decode("utf-8"))
+    response = send(sandbox.url, "GET", path)
+    assert response.status == HTTPStatus.OK
+    return Reader(response.body.decode("utf-8"))
 
 
-def test_page__forbids_everything_that_is_not_its_own(sandbox: Sandbox) -> None:
-    answer = ask(sandbox.url, "GET", "/")
+def test_page__has_a_strict_content_security_policy(sandbox: Sandbox) -> None:
+    response = send(sandbox.url, "GET", "/")
 
-    policy = answer.headers["Content-Security-Policy"]
+    policy = response.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self';")
     assert "unsafe" not in policy
-    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_page__has_no_inline_script_or_style_and_all_its_files(shop: Shop, sandbox: Sandbox) -> None:
+def test_page__has_no_inline_script_or_style_and_links_to_existing_files(shop: Shop, sandbox: Sandbox) -> None:
     shop.start(shop.add_user())
     sandbox.attach_device(PHONE)
-    seen = page(sandbox)
+    reader = page(sandbox)
 
-    assert seen.inline == []
-    assert {"/static/phone.css", "/static/phone.js", "/static/icon.svg"} <= set(seen.links)
-    assert [ask(sandbox.url, "GET", link).status for link in seen.links] == [HTTPStatus.OK] * len(seen.links)
+    assert reader.inline == []
+    assert {"/static/phone.css", "/static/phone.js", "/static/icon.svg"} <= set(reader.links)
+    assert [send(sandbox.url, "GET", link).status for link in reader.links] == [HTTPStatus.OK] * len(reader.links)
 
 
 def test_empty_page__says_what_to_do(sandbox: Sandbox) -> None:
@@ -87,8 +87,8 @@ def test_page__shows_messages_newest_last_and_the_codes_of_the_app(shop: Shop, s
     text = page(sandbox).text
 
     pins = [message["pin"] for message in sandbox.messages()]
-    at = [text.index(f"Your Verification PIN code is {pin}") for pin in pins]
-    assert at == sorted(at)
+    positions = [text.index(f"Your Verification PIN code is {pin}") for pin in pins]
+    assert positions == sorted(positions)
     assert "CoffeeShop asks for a code for john" in text
     code = sandbox.devices()[0]["code"]
     assert f"{code[:3]} {code[3:]}" in text
@@ -109,18 +109,18 @@ def test_page__can_show_one_phone(shop: Shop, sandbox: Sandbox, to: str) -> None
     assert "anna" not in text
 
 
-def test_page__shows_names_as_text_and_never_as_markup(shop: Shop, sandbox: Sandbox) -> None:
+def test_page__escapes_names(shop: Shop, sandbox: Sandbox) -> None:
     name = '<img src=x onerror="alert(1)"> $pin &amp;'
     shop.add_user(name)
     sandbox.attach_device(PHONE)
 
-    seen = page(sandbox)
+    reader = page(sandbox)
 
-    assert "img" not in seen.tags
-    assert name in seen.text
+    assert "img" not in reader.tags
+    assert name in reader.text
 
 
-def test_page__of_nonsense_shows_all_phones(shop: Shop, sandbox: Sandbox) -> None:
+def test_page__for_an_invalid_number_shows_all_phones(shop: Shop, sandbox: Sandbox) -> None:
     shop.start(shop.add_user())
 
     assert sandbox.last_pin(PHONE) in page(sandbox, "/?to=%3Cscript%3E").text

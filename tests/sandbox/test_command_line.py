@@ -1,4 +1,4 @@
-"""The command line, the file it keeps, and HTTPS."""
+"""Test the command line, the database file, the options and HTTPS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import pytest
 from django_verigator.sandbox import Sandbox, SandboxError
 from django_verigator.sandbox.__main__ import run
 
-from .caller import PASSWORD, PHONE, USERNAME, Shop, ask
+from .http_client import PASSWORD, PHONE, USERNAME, Shop, send
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [
@@ -39,7 +39,7 @@ COMMAND = [
 
 @contextmanager
 def program(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The running program and its address."""
+    """Run the program; yield it and its URL."""
     with subprocess.Popen(
         [*COMMAND, "--port", "0", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -53,16 +53,18 @@ def program(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def ended(*arguments: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a program that ends by itself."""
-    done = subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout, done.stderr
+def run_to_end(*arguments: str) -> tuple[int, str, str]:
+    """Run a program that ends by itself; return its exit code, stdout and stderr."""
+    completed = subprocess.run(
+        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    return completed.returncode, completed.stdout, completed.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_program__serves_and_ends_cleanly_when_asked(number: signal.Signals) -> None:
+def test_program__serves_and_ends_cleanly_after_a_signal(number: signal.Signals) -> None:
     with program() as (process, url):
-        assert ask(url, "GET", "/_sandbox/messages").json() == {"messages": []}
+        assert send(url, "GET", "/_sandbox/messages").json() == {"messages": []}
         process.send_signal(number)
 
         rest, errors = process.communicate(timeout=30)
@@ -77,25 +79,25 @@ def test_program__imports_neither_django_nor_the_rest_of_the_package() -> None:
         " or n.startswith('django_verigator.') and not n.startswith('django_verigator.sandbox')))"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    completed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
-    assert done.stdout == "[]\n"
+    assert completed.stdout == "[]\n"
 
 
-def test_program__with_a_file_remembers_after_being_killed(tmp_path: Path) -> None:
+def test_program__with_a_file_keeps_its_state_when_killed(tmp_path: Path) -> None:
     file = str(tmp_path / "sandbox.sqlite3")
     with program("--db", file) as (process, url):
-        made = ask(url, "POST", "/v1/service/service", {"fqdn": "x.com", "name": "Shop"}).json()
-        users = f"/v1/service/service/{made['id']}/users"
-        user = ask(url, "POST", users, {"id_in_service": "john", "phone_number": PHONE}).json()
+        service = send(url, "POST", "/v1/service/service", {"fqdn": "x.com", "name": "Shop"}).json()
+        users = f"/v1/service/service/{service['id']}/users"
+        user = send(url, "POST", users, {"id_in_service": "john", "phone_number": PHONE}).json()
         auth = f"{users}/{user['id']}/auth"
-        ask(url, "POST", auth, {"method": "sms"})
-        secret = ask(url, "POST", "/_sandbox/devices", {"phone_number": PHONE}).json()["secret"]
+        send(url, "POST", auth, {"method": "sms"})
+        secret = send(url, "POST", "/_sandbox/devices", {"phone_number": PHONE}).json()["secret"]
         process.kill()
         process.wait()
 
     with Sandbox(username=USERNAME, password=PASSWORD, db=file) as sandbox:
-        verified = ask(sandbox.url, "PUT", auth, {"token": sandbox.last_pin(PHONE)}).json()["verified"]
+        verified = send(sandbox.url, "PUT", auth, {"token": sandbox.last_pin(PHONE)}).json()["verified"]
         assert verified is True
         assert sandbox.attach_device(PHONE)["secret"] == secret
 
@@ -104,27 +106,27 @@ def test_program__refuses_a_taken_port_in_one_line() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
 
-        code, out, errors = ended("--port", str(port))
+        code, out, errors = run_to_end("--port", str(port))
 
     assert (code, out) == (1, "")
     assert re.fullmatch(rf"verigator sandbox: cannot listen on 127\.0\.0\.1 port {port}: .+\n", errors)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "example.com"])  # noqa: S104 - refused
-def test_program__stays_on_this_machine_unless_told_otherwise(host: str) -> None:
-    code, out, errors = ended("--port", "0", f"--host={host}")
+def test_program__refuses_a_remote_address_without_allow_remote(host: str) -> None:
+    code, out, errors = run_to_end("--port", "0", f"--host={host}")
 
     assert (code, out) == (1, "")
     assert "--allow-remote" in errors
     assert errors.count("\n") == 1
 
 
-def test_allow_remote__binds_every_address_and_still_knows_its_hosts(start_sandbox: Callable[..., Sandbox]) -> None:
+def test_allow_remote__binds_every_address_and_still_checks_the_host(start_sandbox: Callable[..., Sandbox]) -> None:
     sandbox = start_sandbox(host="0.0.0.0", allow_remote=True)  # noqa: S104 - what is tested
     url = f"http://127.0.0.1:{urlsplit(sandbox.url).port}"
 
-    assert ask(url, "GET", "/").status == HTTPStatus.OK
-    assert ask(url, "GET", "/", headers={"Host": "evil.example"}).status == HTTPStatus.FORBIDDEN
+    assert send(url, "GET", "/").status == HTTPStatus.OK
+    assert send(url, "GET", "/", headers={"Host": "evil.example"}).status == HTTPStatus.FORBIDDEN
 
 
 @pytest.mark.parametrize(
@@ -142,27 +144,27 @@ def test_allow_remote__binds_every_address_and_still_knows_its_hosts(start_sandb
         ("certfile", "/nowhere/cert.pem"),
     ],
 )
-def test_sandbox__refuses_an_option_that_makes_no_sense(option: str, value: object) -> None:
+def test_sandbox__refuses_an_invalid_option(option: str, value: object) -> None:
     options: dict[str, object] = {"username": "u", "password": "p", option: value}
 
     with pytest.raises(SandboxError):
         Sandbox(**options)  # type: ignore[arg-type]
 
 
-def test_run__serves_every_account_it_is_given() -> None:
+def test_run__serves_every_given_account() -> None:
     with program("--account", "other:sec:ret") as (_, url):
-        answer = ask(url, "GET", "/v1/service/service/x", headers={"X-Service-Auth": "other:sec:ret"})
+        response = send(url, "GET", "/v1/service/service/x", headers={"X-Service-Auth": "other:sec:ret"})
 
-    assert answer.status == HTTPStatus.NOT_FOUND
+    assert response.status == HTTPStatus.NOT_FOUND
 
 
 def test_run__refuses_an_account_without_password() -> None:
-    code, _, errors = ended("--port", "0", "--account", "other")
+    code, _, errors = run_to_end("--port", "0", "--account", "other")
 
     assert (code, errors) == (1, "verigator sandbox: --account takes USER:PASSWORD\n")
 
 
-def test_db__of_another_program_is_left_alone(tmp_path: Path) -> None:
+def test_db__of_another_program_is_not_changed(tmp_path: Path) -> None:
     file = tmp_path / "site.sqlite3"
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE auth_user (id INTEGER)")
@@ -175,7 +177,7 @@ def test_db__of_another_program_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing/sandbox.sqlite3", "text.txt", "."])
-def test_db__that_cannot_be_used_is_a_clear_error(tmp_path: Path, name: str) -> None:
+def test_db__that_is_unusable_is_a_clear_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.txt").write_text("no database at all, but long enough to be read as a header, surely" * 20)
 
     with pytest.raises(SandboxError, match="cannot"):
@@ -189,14 +191,14 @@ def test_port__is_free_again_after_a_stop() -> None:
     assert port
 
     with Sandbox(username=USERNAME, password=PASSWORD, port=port) as second:
-        assert ask(second.url, "GET", "/_sandbox/calls").json() == {"calls": []}
+        assert send(second.url, "GET", "/_sandbox/calls").json() == {"calls": []}
 
 
-def test_tls__serves_https_and_no_silent_caller_holds_it_up(
+def test_tls__serves_https_while_another_client_is_silent(
     start_sandbox: Callable[..., Sandbox], tmp_path: Path
 ) -> None:
     certfile = tmp_path / "cert.pem"
-    made = subprocess.run(
+    openssl = subprocess.run(
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
             *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"),
@@ -205,7 +207,7 @@ def test_tls__serves_https_and_no_silent_caller_holds_it_up(
         capture_output=True,
         check=False,
     )
-    if made.returncode:
+    if openssl.returncode:
         pytest.skip("openssl cannot make a certificate here")
     sandbox = start_sandbox(certfile=str(certfile), keyfile=str(tmp_path / "key.pem"))
     address = urlsplit(sandbox.url)
@@ -220,7 +222,7 @@ def test_tls__serves_https_and_no_silent_caller_holds_it_up(
         assert connection.getresponse().read().startswith(b"<!doctype html>")
 
 
-def test_run__answers_1_for_a_bad_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_run__returns_1_for_an_invalid_option(capsys: pytest.CaptureFixture[str]) -> None:
     options = dict.fromkeys(
         ("db", "certfile", "keyfile", "legacy_auth_id", "strict", "allow_remote", "create_status", "path_prefix")
     )

@@ -1,4 +1,4 @@
-"""What a careless or hostile caller sends, and what speed and order it gets back."""
+"""Test HTTP itself: framing, malformed requests, connections, parallel calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from django_verigator.sandbox import Sandbox
 
-from .caller import PASSWORD, USERNAME, Shop, ask, exchange
+from .http_client import PASSWORD, USERNAME, Shop, send, send_raw
 
 AUTH = f"X-Service-Auth: {USERNAME}:{PASSWORD}\r\n"
 CREATE = "POST /v1/service/service HTTP/1.1\r\nHost: 127.0.0.1\r\n" + AUTH
@@ -45,32 +45,32 @@ def status_and_message(reply: bytes) -> tuple[int, str]:
         b"9" * 100_000,
     ],
 )
-def test_body_that_is_no_json_object__is_unprocessable(sandbox: Sandbox, body: bytes) -> None:
-    answer = ask(sandbox.url, "POST", "/v1/service/service", raw=body)
+def test_body_that_is_not_a_json_object__is_unprocessable(sandbox: Sandbox, body: bytes) -> None:
+    response = send(sandbox.url, "POST", "/v1/service/service", raw=body)
 
-    assert answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert answer.message
+    assert response.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    assert response.message
 
 
 def test_body_over_a_mebibyte__is_refused(sandbox: Sandbox) -> None:
-    answer = ask(sandbox.url, "POST", "/v1/service/service", raw=b" " * (2**20 + 1))
+    response = send(sandbox.url, "POST", "/v1/service/service", raw=b" " * (2**20 + 1))
 
-    assert answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    assert answer.message
-    assert answer.headers["Connection"] == "close"
+    assert response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    assert response.message
+    assert response.headers["Connection"] == "close"
 
 
 def test_body_of_a_mebibyte__is_read(sandbox: Sandbox) -> None:
     body = DATA.encode().ljust(2**20)
 
-    assert ask(sandbox.url, "POST", "/v1/service/service", raw=body).status == HTTPStatus.CREATED
+    assert send(sandbox.url, "POST", "/v1/service/service", raw=body).status == HTTPStatus.CREATED
 
 
 def test_chunked_body__is_read(sandbox: Sandbox) -> None:
     half = len(DATA) // 2
     chunks = "".join(f"{len(part):X};ext=1\r\n{part}\r\n" for part in (DATA[:half], DATA[half:]))
 
-    reply = exchange(sandbox.url, f"{CREATE}Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\nX-T: 1\r\n\r\n".encode())
+    reply = send_raw(sandbox.url, f"{CREATE}Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\nX-T: 1\r\n\r\n".encode())
 
     assert reply.startswith(b"HTTP/1.1 201 ")
 
@@ -96,9 +96,9 @@ def test_chunked_body__is_read(sandbox: Sandbox) -> None:
 def test_malformed_framing__is_refused_with_a_json_object(
     sandbox: Sandbox, framing: str, body: str, status: HTTPStatus
 ) -> None:
-    seen, message = status_and_message(exchange(sandbox.url, f"{CREATE}{framing}\r\n\r\n{body}".encode()))
+    actual, message = status_and_message(send_raw(sandbox.url, f"{CREATE}{framing}\r\n\r\n{body}".encode()))
 
-    assert seen == status
+    assert actual == status
     assert message
 
 
@@ -113,28 +113,28 @@ def test_malformed_framing__is_refused_with_a_json_object(
     ],
 )
 def test_malformed_request__is_refused_with_a_json_object(sandbox: Sandbox, text: bytes, status: HTTPStatus) -> None:
-    seen, message = status_and_message(exchange(sandbox.url, text))
+    actual, message = status_and_message(send_raw(sandbox.url, text))
 
-    assert seen == status
+    assert actual == status
     assert message
 
 
-def test_missing_content_length__counts_as_no_body(sandbox: Sandbox) -> None:
-    seen, message = status_and_message(exchange(sandbox.url, f"{CREATE}\r\n".encode()))
+def test_missing_content_length__means_no_body(sandbox: Sandbox) -> None:
+    actual, message = status_and_message(send_raw(sandbox.url, f"{CREATE}\r\n".encode()))
 
-    assert (seen, message) == (HTTPStatus.UNPROCESSABLE_ENTITY, "The body is not valid JSON")
+    assert (actual, message) == (HTTPStatus.UNPROCESSABLE_ENTITY, "The body is not valid JSON")
 
 
-def test_http_1_0__gets_the_list_without_chunks(shop: Shop) -> None:
-    reply = exchange(shop.sandbox.url, f"GET {shop.path}/users HTTP/1.0\r\n{AUTH}Host: localhost\r\n\r\n".encode())
+def test_http_1_0__receives_the_list_without_chunks(shop: Shop) -> None:
+    reply = send_raw(shop.sandbox.url, f"GET {shop.path}/users HTTP/1.0\r\n{AUTH}Host: localhost\r\n\r\n".encode())
 
     head, _, body = reply.partition(b"\r\n\r\n")
     assert b"Transfer-Encoding" not in head
     assert json.loads(body) == {"users": [], "total": 0, "count": 0}
 
 
-def test_absolute_address__is_taken_as_its_path(shop: Shop) -> None:
-    reply = exchange(
+def test_absolute_url__is_treated_as_its_path(shop: Shop) -> None:
+    reply = send_raw(
         shop.sandbox.url, f"GET http://127.0.0.1{shop.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{AUTH}\r\n".encode()
     )
 
@@ -157,7 +157,7 @@ def test_connection__stays_open_and_errors_do_not_end_it(shop: Shop) -> None:
     assert statuses == [HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.OK, HTTPStatus.OK]
 
 
-def test_parallel_tries__never_pass_the_limit(shop: Shop) -> None:
+def test_parallel_tries__never_exceed_the_limit(shop: Shop) -> None:
     user = shop.add_user()
     shop.start(user)
     results: list[str] = []

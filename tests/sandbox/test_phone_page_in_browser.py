@@ -1,4 +1,4 @@
-"""The phone page with its script, in a real browser."""
+"""Test the phone page with its script in a real browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from django_verigator.sandbox import Sandbox
 
-from .caller import PHONE, Shop
+from .http_client import PHONE, Shop
 
 CHROMIUM = shutil.which("chromium")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -30,15 +30,15 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def tab(browser: Any, sandbox: Sandbox) -> Iterator[Any]:
-    """An open phone page. Whatever the browser complains about fails the test."""
-    complaints: list[str] = []
+    """Open the phone page; a message on the browser's console fails the test."""
+    console_messages: list[str] = []
     tab = browser.new_page(viewport={"width": 390, "height": 844})
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("console", lambda message: console_messages.append(message.text))
+    tab.on("pageerror", lambda error: console_messages.append(str(error)))
     tab.goto(sandbox.url)
     yield tab
     tab.close()
-    assert complaints == []
+    assert console_messages == []
 
 
 def test_message__appears_by_itself_and_in_view(tab: Any, shop: Shop, sandbox: Sandbox) -> None:
@@ -72,7 +72,7 @@ def test_app__is_attached_shows_its_code_and_is_detached(tab: Any, shop: Shop, s
     assert sandbox.devices() == []
 
 
-def test_stopped_sandbox__is_told(browser: Any, sandbox: Sandbox) -> None:
+def test_stopped_sandbox__is_shown(browser: Any, sandbox: Sandbox) -> None:
     tab = browser.new_page()
     tab.goto(sandbox.url)
     tab.get_by_text("Live").wait_for(timeout=5000)
