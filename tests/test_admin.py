@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import include, path
 from django.utils import timezone
 
-from django_verigator.admin import SecondStepMixin, VerigatorUserAdmin, sync_with_verigator
+from django_verigator.admin import SecondFactorMixin, VerigatorUserAdmin, sync_with_verigator
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
 from django_verigator.flows import recovery
@@ -105,7 +105,7 @@ def test_action__leaves_more_than_the_limit_to_the_next_sync(support, browser, s
     assert VerigatorUser.objects.filter(state="registered").count() == 2
 
 
-class OwnUserAdmin(SecondStepMixin, UserAdmin):
+class OwnUserAdmin(SecondFactorMixin, UserAdmin):
     """As a site has it."""
 
 
@@ -182,7 +182,7 @@ def test_action__ends_in_time_where_the_provider_is_slow(support, browser, setti
         raise RequestTimeoutError("no answer")
 
     monkeypatch.setattr(locmem.LocMemBackend, "register", slow)
-    monkeypatch.setattr("django_verigator.admin._SYNC_SECONDS", 0.5)
+    monkeypatch.setattr("django_verigator.admin.actions._SYNC_SECONDS", 0.5)
     told = messages_of(run_action(browser, USERS, *(u.pk for u in User.objects.exclude(pk=support.pk))))
     assert 1 <= len(given) <= 2
     assert max(given) <= 0.5

@@ -14,6 +14,8 @@ from django.urls import include, path, set_script_prefix
 
 from django_verigator import checks, conf
 from django_verigator.backends import backends
+from django_verigator.checks import deploy
+from django_verigator.checks import settings as settings_checks
 from tests.site.models import User
 
 LOCMEM = {"default": {"BACKEND": "django_verigator.backends.locmem.LocMemBackend"}}
@@ -291,7 +293,7 @@ def test_both_builds_of_phonenumbers__are_a_warning_in_different_versions(settin
             raise metadata.PackageNotFoundError(name)
         return installed[name]
 
-    monkeypatch.setattr(checks.metadata, "version", version)
+    monkeypatch.setattr(deploy.metadata, "version", version)
     settings.VERIGATOR = with_options()
     assert ids() == found
     if found:
@@ -304,7 +306,7 @@ class Bare:
 
 def test_no_PHONE_and_no_number_on_the_user_model__is_a_warning_until_the_site_says_so(settings, monkeypatch):
     settings.VERIGATOR = with_options()
-    monkeypatch.setattr(checks, "get_user_model", lambda: Bare)
+    monkeypatch.setattr(settings_checks, "get_user_model", lambda: Bare)
     assert ids() == ["verigator.W006"]
     settings.VERIGATOR = {**with_options(), "PHONE": None}
     assert ids() == []
@@ -321,7 +323,7 @@ def test_no_PHONE_and_no_number_on_the_user_model__is_a_warning_until_the_site_s
 def test_setting_that_the_user_model_cannot_serve__is_an_error(settings, monkeypatch, change, missing):
     settings.VERIGATOR = {**with_options(), "PHONE": None, **change}
     assert ids() == []
-    monkeypatch.setattr(checks, "get_user_model", lambda: Bare)
+    monkeypatch.setattr(settings_checks, "get_user_model", lambda: Bare)
     assert ids() == ["verigator.E010"]
     assert f"the user model has no {missing}" in texts()
 
@@ -365,10 +367,10 @@ def test_urls__must_be_included_and_login_url_lead_there(settings):
 
 
 def test_bad_settings__do_not_keep_the_admin_from_loading(settings):
-    from django_verigator.admin import _add_to_user_admin
+    from django_verigator.admin import add_action_to_user_admin
 
     settings.VERIGATOR = {"BACKENDS": LOCMEM, "ADMIN_ACTON": False}
-    _add_to_user_admin()
+    add_action_to_user_admin()
     assert "verigator.E001" in ids()
 
 

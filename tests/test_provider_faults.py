@@ -22,6 +22,7 @@ from django_verigator.backends import backends
 from django_verigator.client import Api, before_request
 from django_verigator.models import Challenge, Counter, VerigatorUser
 from django_verigator.sandbox import Sandbox
+from django_verigator.views import decorators
 from tests.deadlines import in_time
 from tests.site.models import User
 
@@ -299,9 +300,9 @@ def test_app__is_used_where_it_is_attached_and_its_code_is_no_send(alice, browse
 
 @pytest.mark.threat("R24")
 def test_atomic_requests__are_off_for_every_database(monkeypatch):
-    monkeypatch.setattr(views, "connections", ["default", "other"])
+    monkeypatch.setattr(decorators, "connections", ["default", "other"])
 
-    @method_decorator([never_cache, views._non_atomic, csrf_protect], name="dispatch")
+    @method_decorator([never_cache, decorators.non_atomic, csrf_protect], name="dispatch")
     class Page(View):
         pass
 

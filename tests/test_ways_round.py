@@ -319,7 +319,7 @@ def test_password_in_a_session_left_open__can_be_guessed_a_few_times_only(carol,
 
 
 def test_username_that_is_no_text__is_masked():
-    from django_verigator.views import mask_name
+    from django_verigator.messages import mask_name
 
     assert [mask_name(name) for name in (12345, None, "alice", "al")] == ["1•••5", "•••", "a•••e", "•••"]
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 
-from .. import conf
+from .. import check_ids, conf
 from ..client import NumberVerification, is_loopback
 from ..client.number_verification import ENDPOINT, MAX_PIN_LENGTH, MAX_VALIDITY, MIN_PIN_LENGTH, PIN_PLACE
 from ..constants import METHOD_SMS
@@ -124,7 +124,7 @@ class NumberVerificationBackend(BaseBackend):
                 Error(
                     f"{where}: its PINs expire before CHALLENGE_SECONDS are over.",
                     hint="Leave validity out, or make it at least as long.",
-                    id="verigator.E020",
+                    id=check_ids.OPTIONS_CONTRADICT_SETTINGS,
                 )
             )
         if self.pin_length < config.PIN_LENGTH:
@@ -132,7 +132,7 @@ class NumberVerificationBackend(BaseBackend):
                 Error(
                     f"{where}: its PINs are shorter than PIN_LENGTH, and more easily guessed than the limits assume.",
                     hint="Leave pin_length out, or make it at least as long.",
-                    id="verigator.E020",
+                    id=check_ids.OPTIONS_CONTRADICT_SETTINGS,
                 )
             )
         if self.max_tries != 1:
@@ -140,7 +140,7 @@ class NumberVerificationBackend(BaseBackend):
                 CheckWarning(
                     f"{where}: the provider sends up to {self.max_tries} messages for each one that is counted.",
                     hint="Leave max_tries out: users have a button for that, behind the limits.",
-                    id="verigator.W021",
+                    id=check_ids.PROVIDER_RESENDS,
                 )
             )
         if self.credentials_in_query:
@@ -148,7 +148,7 @@ class NumberVerificationBackend(BaseBackend):
                 CheckWarning(
                     f"{where}: credentials and PINs stand in addresses, which servers on the way log.",
                     hint="Set credentials_in_query only if the service refuses them in the body.",
-                    id="verigator.W022",
+                    id=check_ids.CREDENTIALS_IN_ADDRESSES,
                 )
             )
         return found

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 
+from .. import check_ids
 from ..client import is_loopback
 from .base import BaseBackend
 
@@ -22,7 +23,7 @@ def private_endpoints(backend: BaseBackend, addresses: Iterable[str]) -> list[Ch
         Error(
             f'VERIGATOR["BACKENDS"]["{backend.alias}"]: its endpoint is a private address.',
             hint="Leave endpoint out for the provider's own; the sandbox of this machine is at a loopback address.",
-            id="verigator.E023",
+            id=check_ids.ENDPOINT_PRIVATE,
         )
         for address in addresses
         if _is_private(urlsplit(address).hostname or "")
@@ -43,6 +44,6 @@ def too_patient(backend: BaseBackend) -> list[CheckMessage]:
         CheckWarning(
             f'VERIGATOR["BACKENDS"]["{backend.alias}"]: a request may wait {backend.total_timeout:g} seconds for it.',
             hint=f"Web servers give up on a worker after about 30: set total_timeout to {PATIENCE} or less.",
-            id="verigator.W020",
+            id=check_ids.BACKEND_WAITS_TOO_LONG,
         )
     ]

@@ -52,9 +52,8 @@ def recover(request: HttpRequest, challenge: Challenge, code: str) -> str:
     Raises:
         Refused: the code was not accepted, or the login has ended.
     """
-    if (
-        challenge.purpose == Challenge.Purpose.PHONE
-    ):  # that PIN shows that the new number is the user's; a code shows nothing
+    # Only a PIN sent to a new number proves that it is the user's.
+    if challenge.purpose == Challenge.Purpose.PHONE:
         raise Refused(Reason.ENDED)
     user = reload_user_or_end(request, challenge)
     address = client_address(request)

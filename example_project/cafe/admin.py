@@ -3,13 +3,13 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 
-from django_verigator.admin import SecondStepMixin, sync_with_verigator
+from django_verigator.admin import SecondFactorMixin, sync_with_verigator
 
 from .models import User
 
 
 @admin.register(User)
-class CafeUserAdmin(SecondStepMixin, UserAdmin):
+class CafeUserAdmin(SecondFactorMixin, UserAdmin):
     # Django's own UserAdmin gets the action by itself; an admin of one's own lists it.
     actions = (sync_with_verigator,)
     list_display = ("username", "email", "is_staff")

@@ -9,10 +9,11 @@ import re
 import pytest
 from django.core.management import call_command
 
-from django_verigator import checks, exceptions, testing, urls
+from django_verigator import check_ids, exceptions, testing, urls
 from django_verigator.backends.base import BaseBackend
 from django_verigator.backends.number_verification import NumberVerificationBackend
 from django_verigator.backends.verigator import VerigatorBackend
+from django_verigator.checks import deploy
 from django_verigator.client import reasons
 from django_verigator.exceptions import Reason
 from django_verigator.models import Challenge, RemoteDeletion, VerigatorUser
@@ -24,21 +25,26 @@ from django_verigator.sandbox.routes import OPERATIONS
 from ..conftest import give_password
 from .markdown import DOCS, ROOT, code, first_column, read, rows, section
 
+_CHECK_ID = re.compile(r"id=check_ids\.(\w+)")
 TEMPLATES = ROOT / "django_verigator" / "templates"
 
 
 def test_checks__are_all_explained() -> None:
-    sources = [inspect.getsource(checks), *map(read, (ROOT / "django_verigator" / "backends").glob("*.py"))]
-    ids = {found for source in sources for found in re.findall(r'id="(verigator\.\w+)"', source)}
+    package = ROOT / "django_verigator"
+    sources = map(read, [*(package / "checks").glob("*.py"), *(package / "backends").glob("*.py")])
+    ids = {value for name, value in vars(check_ids).items() if name.isupper()}
     page = rows(read(DOCS / "checks.md"))
     assert {row[0].strip("`") for row in page} == ids
-    functions = (checks.check_deploy, checks._check_numbers, checks._check_phone_of_users)
-    deploy = set(re.findall(r'id="(verigator\.\w+)"', "".join(map(inspect.getsource, functions))))
-    assert {row[0].strip("`") for row in page if "*deploy*" in row[1]} == deploy
+    assert {getattr(check_ids, name) for source in sources for name in _CHECK_ID.findall(source)} == ids
+    functions = (deploy.check_deploy, deploy._check_numbers, deploy._check_phone_of_users)
+    named = _CHECK_ID.findall("".join(map(inspect.getsource, functions)))
+    assert {row[0].strip("`") for row in page if "*deploy*" in row[1]} == {getattr(check_ids, name) for name in named}
 
 
 def test_exceptions__are_all_listed_with_their_reason() -> None:
-    classes = [cls for cls in vars(exceptions).values() if isinstance(cls, type)]
+    classes = [
+        cls for cls in vars(exceptions).values() if isinstance(cls, type) and issubclass(cls, exceptions.VerigatorError)
+    ]
     page = rows(section(DOCS / "client.md", "Exceptions"))
     assert [(row[0].strip("`"), row[1].strip("`")) for row in page] == [(cls.__name__, cls.reason) for cls in classes]
 

@@ -5,14 +5,14 @@ from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from django_verigator.admin import ChallengeAdmin, SecondStepMixin, VerigatorUserAdmin, sync_with_verigator
+from django_verigator.admin import ChallengeAdmin, SecondFactorMixin, VerigatorUserAdmin, sync_with_verigator
 from django_verigator.models import Challenge, VerigatorUser
 
 from .models import User
 
 
 @admin.register(User)
-class UserAdmin(SecondStepMixin, BaseUserAdmin, ModelAdmin):
+class UserAdmin(SecondFactorMixin, BaseUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

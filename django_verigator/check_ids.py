@@ -1,0 +1,90 @@
+"""The ids of the system checks; a site silences one with ``SILENCED_SYSTEM_CHECKS``."""
+
+from __future__ import annotations
+
+SETTINGS_INVALID = "verigator.E001"
+"""VERIGATOR is missing, or a key of it is wrong."""
+
+BACKEND_UNUSABLE = "verigator.E002"
+"""A backend cannot be built: credentials missing, http outside loopback, ...."""
+
+STAND_IN_WITHOUT_DEBUG = "verigator.E003"
+"""A stand-in backend with DEBUG off."""
+
+MIDDLEWARE_MISSING = "verigator.E004"
+"""The middleware is missing."""
+
+MIDDLEWARE_MISPLACED = "verigator.E005"
+"""The middleware stands in the wrong place."""
+
+URLS_MISSING = "verigator.E006"
+"""The URLs are not included."""
+
+TWO_RECORD_BACKENDS = "verigator.E007"
+"""More than one backend keeps user records."""
+
+STAND_INS_ALLOWED = "verigator.E008"
+"""STAND_IN is set (``check --deploy``)."""
+
+PHONE_LEADS_NOWHERE = "verigator.E009"
+"""PHONE is a path that leads nowhere."""
+
+USER_MODEL_LACKS_FIELDS = "verigator.E010"
+"""REQUIRED or EXEMPT_GROUPS needs what the user model does not have."""
+
+TWO_DATABASES = "verigator.E011"
+"""A router puts the app's tables and the users into different databases."""
+
+OPTIONS_CONTRADICT_SETTINGS = "verigator.E020"
+"""A backend's options contradict the other settings."""
+
+NO_METHOD_LEFT = "verigator.E021"
+"""ALLOW_SMS is False, and no backend can ask the app, or METHOD does not ask it."""
+
+ENDPOINT_PRIVATE = "verigator.E023"
+"""A backend's endpoint is a private address."""
+
+NOBODY_REQUIRED = "verigator.W001"
+"""REQUIRED is "none"."""
+
+LOGIN_URL_ELSEWHERE = "verigator.W002"
+"""LOGIN_URL does not lead to a login page with the second step."""
+
+LOGIN_NOT_COVERED = "verigator.W003"
+"""A password, or a token for it, lets in without a session (Django REST framework)."""
+
+USE_TZ_OFF = "verigator.W004"
+"""USE_TZ is False."""
+
+NO_TRUSTED_PROXIES = "verigator.W005"
+"""TRUSTED_PROXIES is empty (``check --deploy``)."""
+
+PHONE_LEFT_OUT = "verigator.W006"
+"""PHONE is left out, and the user model has no phone_number."""
+
+LIMIT_VOID = "verigator.W007"
+"""A limit is so high that it bounds nothing, or another one makes it void."""
+
+NUMBERS_UNUSABLE = "verigator.W008"
+"""Users have a number that cannot be used (``check --deploy``)."""
+
+MIDDLEWARE_BETWEEN = "verigator.W009"
+"""A middleware stands between AuthenticationMiddleware and ours."""
+
+SECOND_LOGIN_PAGE = "verigator.W010"
+"""Our login page is a way past another package's second factor."""
+
+PHONE_FINDS_NOTHING = "verigator.W011"
+"""PHONE finds no number at any of the newest users (``check --deploy``)."""
+
+TWO_PHONENUMBERS = "verigator.W012"
+"""Phonenumbers and phonenumberslite are both installed, in different versions."""
+
+BACKEND_WAITS_TOO_LONG = "verigator.W020"
+"""A backend may wait longer than a web server lets a request wait."""
+
+PROVIDER_RESENDS = "verigator.W021"
+"""A backend's provider sends again by itself."""
+
+CREDENTIALS_IN_ADDRESSES = "verigator.W022"
+"""A backend has credentials and PINs in addresses."""

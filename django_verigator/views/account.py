@@ -1,0 +1,120 @@
+"""The pages of a logged-in user: phone, recovery codes, trusted browsers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.forms import Form
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, resolve_url
+from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
+from django.views.generic import FormView, TemplateView, View
+
+from ..exceptions import Refused
+from ..flows import account, cookies, limits
+from ..flows.session import session_guard
+from ..forms import EnrolForm, PasswordForm
+from ..messages import explain
+from ..mixins import VerifiedRequiredMixin
+from .base import Page
+from .decorators import METHODS, PAGE_DECORATORS, is_out_of_date, with_referrer_policy
+
+
+class AccountView(VerifiedRequiredMixin, View):
+    """A page of a user who is logged in."""
+
+    http_method_names = METHODS
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        # What changes something is not left to what was read a minute ago.
+        if request.method == "POST" and not session_guard(request).recheck(request.user).is_authenticated:
+            return redirect(settings.LOGIN_URL)
+        return with_referrer_policy(super().dispatch(request, *args, **kwargs))
+
+
+@method_decorator(PAGE_DECORATORS, name="dispatch")
+class SecurityView(Page, AccountView, TemplateView):
+    """What a user can see and change of the second step."""
+
+    template_name = "django_verigator/security.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**account.overview(self.request.user), **kwargs)
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Keep the phone in force although the site has another number by now."""
+        account.keep_phone(request.user)
+        return redirect("verigator:security")
+
+
+class ChangeView(Page, AccountView, FormView):  # type: ignore[type-arg]
+    """Changes what the second step rests on: asks for a fresh proof, and for the password where the user has one."""
+
+    max_age = account.PROOF_MAX_AGE
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        user = self.request.user
+        needs_password = account.needs_password(user)
+        return {**super().get_form_kwargs(), "request": self.request, "user": user, "needs_password": needs_password}
+
+
+@method_decorator(PAGE_DECORATORS, name="dispatch")
+class PhoneView(ChangeView):
+    """Takes a new phone in place of the one in force; it counts when a PIN sent to it came back.
+
+    With ``?proposed=1`` that is the number which the site has by now, and nothing is typed.
+    """
+
+    template_name = "django_verigator/phone.html"
+    form_class = EnrolForm
+
+    @cached_property
+    def proposed(self) -> str:
+        return account.proposed_phone(self.request.user) if self.request.GET.get("proposed") else ""
+
+    def get_form_class(self) -> type[Form]:
+        return PasswordForm if self.proposed else EnrolForm
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(proposed_ending=self.proposed[-2:], **kwargs)
+
+    def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
+        number = self.proposed or form.cleaned_data["phone"]
+        try:
+            account.change_phone(self.request, self.request.user, number, resolve_url("verigator:security"))
+        except Refused as refused:
+            form.add_error(None if self.proposed else "phone", explain(refused))
+            return self.form_invalid(form)
+        return redirect("verigator:phone_confirm")
+
+
+@method_decorator(PAGE_DECORATORS, name="dispatch")
+class RecoveryCodesView(ChangeView):
+    """Makes a new set of recovery codes and shows it, this once."""
+
+    template_name = "django_verigator/recovery_codes.html"
+    form_class = PasswordForm
+
+    def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
+        try:
+            limits.require_first_post(cookies.form_digest(self.request))
+            codes = account.renew_recovery_codes(self.request, self.request.user)
+        except Refused as refused:
+            form.add_error(None, explain(refused))
+            return self.form_invalid(form)
+        return self.render_to_response(self.get_context_data(form=form, codes=codes))
+
+
+@method_decorator(PAGE_DECORATORS, name="dispatch")
+class BrowsersView(SecurityView):
+    """Ends the trust in one browser (``browser=<id>``), or in all of them."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        return super().get(request) if is_out_of_date(request) else redirect("verigator:security")
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        account.end_browser(request, request.user, request.POST.get("browser"))
+        return redirect("verigator:security")
