@@ -68,14 +68,14 @@ def refusal(
         max_age: as of ``verified_required``.
         back: where the user comes back to after a new proof; None for the page with the form, or this one.
     """
-    door = session_guard(request)
+    guard = session_guard(request)
     # Whoever was put on the request behind the middleware's back has not been looked at yet.
-    user = door.admit(user)
+    user = guard.resolve_user(user)
     if not user.is_authenticated:
         return redirect_to_login(request.get_full_path())
-    if max_age is None or door.proved_within(user, max_age):
+    if max_age is None or guard.proved_within(user, max_age):
         return None
-    if door.admitted is None:  # asked again, the user turned out to have lost the trust
+    if guard.allowed_pk is None:  # asked again, the user turned out to have lost the trust
         return redirect_to_login(request.get_full_path())
     here = _way_back(request) if back is None else back
     if not policy.requirement_of(user).has_phone:

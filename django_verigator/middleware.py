@@ -66,12 +66,12 @@ class VerigatorMiddleware:
             raise ImproperlyConfigured(
                 "VerigatorMiddleware needs SessionMiddleware and AuthenticationMiddleware before it in MIDDLEWARE."
             )
-        door = request.verigator = SessionGuard(request)  # type: ignore[attr-defined]
-        door.outer_user = request.user
-        door.lazy_user = SimpleLazyObject(partial(_guarded, door, door.outer_user))
-        request.user = door.lazy_user
+        guard = request.verigator = SessionGuard(request)  # type: ignore[attr-defined]
+        guard.outer_user = request.user
+        guard.lazy_user = SimpleLazyObject(partial(_guarded, guard, guard.outer_user))
+        request.user = guard.lazy_user
         if hasattr(request, "auser"):
-            door.lazy_auser = request.auser = partial(_aguarded, door, request.auser)
+            guard.lazy_auser = request.auser = partial(_aguarded, guard, request.auser)
 
     # A middleware further in may have logged somebody in by itself; the view must not run before that is looked at.
 
@@ -82,38 +82,38 @@ class VerigatorMiddleware:
         return None if _is_untouched(request) else await sync_to_async(self._look_again)(request)
 
     def _look_again(self, request: HttpRequest) -> HttpResponseBase | None:
-        door: SessionGuard = request.verigator  # type: ignore[attr-defined]
+        guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
         found = [user for user in _put_there(request) if user.is_authenticated]
         for user in found:
-            if not door.admit(user, fresh=True).is_authenticated:
+            if not guard.resolve_user(user, fresh=True).is_authenticated:
                 break  # it has put nobody in the place of both
-        if not found or door.caught is None or _is_ours(request):  # the pages of the second step must be reached
+        if not found or guard.intercepted is None or _is_ours(request):  # the pages of the second step must be reached
             return None
         # _leave makes the pending login when this response passes it.
         return HttpResponseRedirect(request.get_full_path())
 
     @sensitive_variables()  # of every frame below, down to the provider's call
     def _leave(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        door: SessionGuard = request.verigator  # type: ignore[attr-defined]
+        guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
         next_url, sends = _page(request), False
-        if _has_new_login(request, door):
+        if _has_new_login(request, guard):
             # The newest login counts, whoever was caught before it.
-            door.caught = None
+            guard.intercepted = None
             next_url = _landing(request, response)
-            door.admit(_user_of(request), fresh=True)
-            sends = request.method == "POST" and door.has_logged_in()
-        if door.logins:
-            door.end_hidden_logins()
-        if door.caught is not None:
+            guard.resolve_user(_user_of(request), fresh=True)
+            sends = request.method == "POST" and guard.has_logged_in()
+        if guard.logins:
+            guard.end_hidden_logins()
+        if guard.intercepted is not None:
             response = self._answer_instead(request, response, next_url, sends)
-        door.cookies.apply(response)
+        guard.cookies.apply(response)
         return response
 
     def _answer_instead(
         self, request: HttpRequest, response: HttpResponseBase, next_url: str, sends: bool
     ) -> HttpResponseBase:
-        door: SessionGuard = request.verigator  # type: ignore[attr-defined]
-        user, auth_backend = door.caught or (None, "")
+        guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
+        user, auth_backend = guard.intercepted or (None, "")
         try:
             goes_on = login.intercept(request, user, auth_backend, next_url, sends=sends)
         except RetriesExhaustedError:
@@ -136,30 +136,30 @@ def _kept_cookies() -> tuple[str, ...]:
 
 
 def _has_work(request: HttpRequest) -> bool:
-    door: SessionGuard = request.verigator  # type: ignore[attr-defined]
-    return door.caught is not None or bool(door.logins) or door.cookies.has_work or request.session.modified
+    guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
+    return guard.intercepted is not None or bool(guard.logins) or guard.cookies.has_work or request.session.modified
 
 
 def _is_untouched(request: HttpRequest) -> bool:
     # Compared and not evaluated: this runs in the event loop too, and a user may be lazy.
-    door: SessionGuard = request.verigator  # type: ignore[attr-defined]
-    return request.user is door.lazy_user and getattr(request, "auser", None) is door.lazy_auser
+    guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
+    return request.user is guard.lazy_user and getattr(request, "auser", None) is guard.lazy_auser
 
 
 def _put_there(request: HttpRequest) -> Iterator[Any]:
     """Yield whom others have put on the request since it came in."""
-    door: SessionGuard = request.verigator  # type: ignore[attr-defined]
-    if request.user is not door.lazy_user:
+    guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
+    if request.user is not guard.lazy_user:
         yield request.user
     auser = getattr(request, "auser", None)
-    if auser not in (None, door.lazy_auser):
+    if auser not in (None, guard.lazy_auser):
         yield async_to_sync(auser)()
 
 
-def _has_new_login(request: HttpRequest, door: SessionGuard) -> bool:
+def _has_new_login(request: HttpRequest, guard: SessionGuard) -> bool:
     # Only a session that was changed can hold a login made on the way; reading it then costs nothing more.
     session = request.session
-    return session.modified and session.get(auth.SESSION_KEY) not in (None, door.admitted)
+    return session.modified and session.get(auth.SESSION_KEY) not in (None, guard.allowed_pk)
 
 
 def _is_ours(request: HttpRequest) -> bool:
@@ -194,10 +194,10 @@ def _safe(request: HttpRequest, url: str) -> str:
     return url if redirects.is_safe_url(request, url) else ""
 
 
-def _guarded(door: SessionGuard, user: Any) -> Any:
-    return door.admit(user)
+def _guarded(guard: SessionGuard, user: Any) -> Any:
+    return guard.resolve_user(user)
 
 
-async def _aguarded(door: SessionGuard, auser: Callable[[], Awaitable[Any]]) -> Any:
+async def _aguarded(guard: SessionGuard, auser: Callable[[], Awaitable[Any]]) -> Any:
     user = await auser()
-    return await sync_to_async(door.admit)(user) if user.is_authenticated else user
+    return await sync_to_async(guard.resolve_user)(user) if user.is_authenticated else user

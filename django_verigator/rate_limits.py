@@ -32,11 +32,11 @@ DAY = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most ``limit`` events within ``period`` seconds from the first one, for one value of a scope."""
+    """At most ``maximum`` events within ``period`` seconds from the first one, for one value of a scope."""
 
     scope: str
     value: str = field(repr=False)  # a number, perhaps
-    limit: int
+    maximum: int
     period: int
     reason: Reason
 
@@ -53,52 +53,53 @@ def cause(user_pk: object, phone_digest: str = "", address: str | None = None) -
 class NotConsumedError(Exception):
     """A counter is full, or its row is not there yet; ``reserve`` finds out."""
 
-    def __init__(self, caps: Sequence[RateLimit]) -> None:
+    def __init__(self, limits: Sequence[RateLimit]) -> None:
         super().__init__()
-        self.caps = caps
+        self.limits = limits
 
 
-def _make_rows(caps: Sequence[RateLimit]) -> None:
+def _make_rows(limits: Sequence[RateLimit]) -> None:
     # Outside the transaction that raises them: inside, MariaDB deadlocks on the gap.
     # Their window has ended long ago. Were it now, another process that has looked at its clock a moment earlier would
     # count its event in a window that is over a moment later.
     ended = timezone.now() - timedelta(days=1)
-    rows = [Counter(digest=cap.digest, scope=cap.scope, count=0, expires_at=ended) for cap in caps]
-    # In the order in which ``take`` locks them.
+    rows = [Counter(digest=limit.digest, scope=limit.scope, count=0, expires_at=ended) for limit in limits]
+    # In the order in which ``consume`` locks them.
     rows.sort(key=lambda row: row.digest)
     # Others make theirs at the same time, and MariaDB may end one of two.
     atomic_with_retry(lambda: Counter.objects.bulk_create(rows, ignore_conflicts=True))
 
 
-def consume(caps: Sequence[RateLimit]) -> None:
-    """Raise every counter by one. Call it in the work of ``reserve``, which raises all of them or none."""
+def consume(limits: Sequence[RateLimit]) -> None:
+    """Raise every counter by one. Call it within ``reserve``, which raises all of them or none."""
     now = timezone.now()
-    room = [Q(digest=cap.digest) & (Q(count__lt=cap.limit) | Q(expires_at__lte=now)) for cap in caps]
+    room = [Q(digest=limit.digest) & (Q(count__lt=limit.maximum) | Q(expires_at__lte=now)) for limit in limits]
     windows = [
-        When(digest=cap.digest, expires_at__lte=now, then=Value(now + timedelta(seconds=cap.period))) for cap in caps
+        When(digest=limit.digest, expires_at__lte=now, then=Value(now + timedelta(seconds=limit.period)))
+        for limit in limits
     ]
     raised = _by_key(Counter.objects.filter(functools.reduce(operator.or_, room))).update(
         # Set before expires_at: MariaDB evaluates assignments from left to right, on the new values.
         count=Case(When(expires_at__lte=now, then=Value(1)), default=F("count") + 1),
         expires_at=Case(*windows, default=F("expires_at")),
     )
-    if raised != len(caps):
-        raise NotConsumedError(caps)
+    if raised != len(limits):
+        raise NotConsumedError(limits)
 
 
-def refund(caps: Iterable[RateLimit]) -> None:
-    """Undo ``take`` for an event that did not happen, or does not count; in the transaction under way, if any."""
-    taken = Counter.objects.filter(pk__in=[cap.digest for cap in caps], count__gt=0)
+def refund(limits: Iterable[RateLimit]) -> None:
+    """Undo ``consume`` for an event that did not happen, or does not count; in the transaction under way, if any."""
+    taken = Counter.objects.filter(pk__in=[limit.digest for limit in limits], count__gt=0)
 
-    def work() -> None:
+    def lower() -> None:
         _by_key(taken).update(count=F("count") - 1)
 
     if db.connection().in_atomic_block:
-        work()
+        lower()
         return
     # What cannot be given back even then stays counted: the user has been answered already.
     with contextlib.suppress(Refused):
-        atomic_with_retry(work)
+        atomic_with_retry(lower)
 
 
 def _by_key(rows: QuerySet[Counter]) -> QuerySet[Counter]:
@@ -112,22 +113,22 @@ def _by_key(rows: QuerySet[Counter]) -> QuerySet[Counter]:
     return Counter.objects.filter(pk__in=rows.select_for_update().order_by("pk").values("pk"))
 
 
-def _refusal(caps: Sequence[RateLimit]) -> Refused:
+def _refusal(limits: Sequence[RateLimit]) -> Refused:
     now = timezone.now()
-    by_digest = {cap.digest: cap for cap in caps}
+    by_digest = {limit.digest: limit for limit in limits}
     full = [
         (row.expires_at, by_digest[row.pk])
         for row in Counter.objects.filter(pk__in=by_digest, expires_at__gt=now)
-        if row.count >= by_digest[row.pk].limit
+        if row.count >= by_digest[row.pk].maximum
     ]
     if not full:  # the window has ended just now, or the row was pruned: nothing is known against another try
-        return Refused(caps[0].reason, until=now)
-    until, cap = max(full, key=lambda pair: pair[0])
-    return Refused(cap.reason, until=until, scope=cap.scope)
+        return Refused(limits[0].reason, until=now)
+    until, limit = max(full, key=lambda pair: pair[0])
+    return Refused(limit.reason, until=until, scope=limit.scope)
 
 
-def reserve(work: Callable[[], _T], also: Sequence[RateLimit] = ()) -> _T:
-    """Run ``work`` as ``short_transaction`` does, and once more where its ``take`` finds no row.
+def reserve(write: Callable[[], _T], also: Sequence[RateLimit] = ()) -> _T:
+    """Run ``write`` as ``atomic_with_retry`` does, and once more where its ``consume`` finds no row.
 
     The rows are made in between: most users have theirs.
 
@@ -139,12 +140,12 @@ def reserve(work: Callable[[], _T], also: Sequence[RateLimit] = ()) -> _T:
             written.
     """
     try:
-        return atomic_with_retry(work)
-    except NotConsumedError as not_taken:
-        caps = not_taken.caps
-    _make_rows([*caps, *also])
+        return atomic_with_retry(write)
+    except NotConsumedError as error:
+        limits = error.limits
+    _make_rows([*limits, *also])
     try:
-        return atomic_with_retry(work)
+        return atomic_with_retry(write)
     except NotConsumedError:
-        # Read after the rollback: what the work itself has raised does not count.
-        raise _refusal(caps) from None
+        # Read after the rollback: what ``write`` itself has raised does not count.
+        raise _refusal(limits) from None

@@ -81,7 +81,7 @@ def logged_in(sender: type, request: Any, user: Any, **kwargs: Any) -> None:
 
 def logged_out(sender: type, request: Any, **kwargs: Any) -> None:
     if hasattr(request, "verigator"):
-        request.verigator.admitted = None
+        request.verigator.allowed_pk = None
         login.cancel(request)
 
 

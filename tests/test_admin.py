@@ -219,7 +219,7 @@ def test_admin__shows_masked_phones_and_no_secret(alice, support, browser):
         assert response.status_code == HTTPStatus.OK
         page = response.content.decode()
         assert "••• 67" in page
-        for secret in (PHONE, PHONE[1:], f">{pin}<", challenge.nonce_digest, alice.verigator.epoch):
+        for secret in (PHONE, PHONE[1:], f">{pin}<", challenge.nonce_digest, alice.verigator.trust_version):
             assert secret not in page
 
 
@@ -300,11 +300,11 @@ def weaken(client, action, user, **data):
 def nothing_done(alice):
     """What support must not have done to Alice, for the asking."""
     VerigatorUser.objects.update(consecutive_failures=3)
-    epoch = VerigatorUser.objects.get(user=alice).epoch
+    trust_version = VerigatorUser.objects.get(user=alice).trust_version
 
     def check():
         link = VerigatorUser.objects.get(user=alice)
-        assert (link.epoch, link.consecutive_failures, link.phone_number) == (epoch, 3, PHONE)
+        assert (link.trust_version, link.consecutive_failures, link.phone_number) == (trust_version, 3, PHONE)
         assert not RecoveryCode.objects.exists()
 
     return check

@@ -23,7 +23,7 @@ from django_verigator.backends import locmem
 from django_verigator.decorators import verified_required
 from django_verigator.flows import policy
 from django_verigator.flows.session import PROOF_KEY
-from django_verigator.models import Challenge, VerigatorUser, new_epoch
+from django_verigator.models import Challenge, VerigatorUser, new_trust_version
 from django_verigator.testing import login_verified
 
 from .conftest import PASSWORD, deadlock, give_password, sent_pin
@@ -190,7 +190,9 @@ def test_logout__takes_the_proof_along(alice, browser):
 @pytest.mark.threat("A21")
 def test_trust_that_ended__ends_the_session(alice, browser):
     login_verified(browser, alice)
-    VerigatorUser.objects.update(epoch=new_epoch(), phone_number="", state="no_phone", verigator_id=None)
+    VerigatorUser.objects.update(
+        trust_version=new_trust_version(), phone_number="", state="no_phone", verigator_id=None
+    )
     cache.clear()  # or a minute later
     response = browser.get("/private/")
     assert response["Location"] == "/accounts/login/?next=/private/"
@@ -202,7 +204,7 @@ def test_trust_that_ended__reaches_a_session_within_a_minute_although_the_cache_
 ):
     login_verified(browser, alice)
     browser.get("/private/")
-    VerigatorUser.objects.update(epoch=new_epoch())
+    VerigatorUser.objects.update(trust_version=new_trust_version())
     assert browser.get("/private/").status_code == HTTPStatus.OK
     import time
 
@@ -314,7 +316,7 @@ def test_max_age__has_a_user_without_a_phone_enrol_one(carol, browser):
 def test_max_age__always_reads_the_row(alice, browser):
     login_verified(browser, alice)
     assert browser.get("/recent/").status_code == HTTPStatus.OK
-    VerigatorUser.objects.update(epoch=new_epoch())
+    VerigatorUser.objects.update(trust_version=new_trust_version())
     assert browser.get("/recent/").status_code == HTTPStatus.FOUND
 
 
@@ -530,7 +532,7 @@ def test_trusted_browser__whose_trust_has_ended_is_asked_everywhere(alice, brows
     settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_BROWSER_DAYS": 30}
     trust(browser)
     if end == "reset":
-        VerigatorUser.objects.update(epoch=new_epoch())
+        VerigatorUser.objects.update(trust_version=new_trust_version())
     else:
         alice.set_password(PASSWORD)
         alice.save()
@@ -583,7 +585,8 @@ def test_middleware_that_logs_in_each_time__lets_nobody_in_and_does_not_lead_in_
 
 @pytest.mark.fault("X19")
 @pytest.mark.parametrize(
-    "broken", [{"epoch": None}, {"epoch": 7}, {"at": "x"}, {"at": None}, {"method": None}, {"user": None}]
+    "broken",
+    [{"trust_version": None}, {"trust_version": 7}, {"at": "x"}, {"at": None}, {"method": None}, {"user": None}],
 )
 def test_mark_that_site_code_has_written__is_none(alice, browser, broken):
     login_verified(browser, alice)

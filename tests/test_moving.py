@@ -126,11 +126,11 @@ def test_confirmed__is_a_phone_only_where_the_operator_says_so(users, run, site_
 def test_phone_that_is_in_already__can_be_confirmed_afterwards(users, run):
     content = f"username,phone\nu0,{NUMBERS[0]}\n"
     run(content)
-    epoch = link("u0").epoch
+    trust_version = link("u0").trust_version
     code, out, _ = run(content, confirmed=True)
     assert (code, "changed: 1" in out) == (0, True)
     assert link("u0").confirmed_at is not None
-    assert link("u0").epoch == epoch
+    assert link("u0").trust_version == trust_version
 
 
 BAD_ROWS = [
@@ -401,7 +401,7 @@ def test_export__has_all_of_one_user_and_no_secret(alice, browser, capsys, caplo
     stored = VerigatorUser.objects.get(user=alice)
     secrets = [
         *codes,
-        stored.epoch,
+        stored.trust_version,
         stored.last_pin,
         challenge.nonce_digest,
         challenge.phone_digest,
@@ -425,11 +425,29 @@ def test_export__of_a_user_without_a_link_or_of_nobody(carol, capsys):
 def test_export__leaves_no_column_out_by_chance():
 
     kept_back = {
-        VerigatorUser: {"id", "user", "attempts", "next_attempt_at", "leased_until", "epoch", "failures_auth_hash"}
+        VerigatorUser: {
+            "id",
+            "user",
+            "attempts",
+            "next_attempt_at",
+            "leased_until",
+            "trust_version",
+            "failures_auth_hash",
+        }
         | {"last_pin", "last_pin_at", "site_phone_digest"},
         PhoneChange: {"id", "user"},
         RecoveryCode: {"id", "user", "digest"},
-        Challenge: {"id", "user", "nonce_digest", "step", "sends", "auth_backend", "auth_hash", "epoch", "next_url"}
+        Challenge: {
+            "id",
+            "user",
+            "nonce_digest",
+            "step",
+            "sends",
+            "auth_backend",
+            "auth_hash",
+            "trust_version",
+            "next_url",
+        }
         | {"password_given", "requested_method", "reference", "phone_digest", "phone_change", "resend_at"}
         | {"superseded_at", "last_form", "reference_digest"},
     }

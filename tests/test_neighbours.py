@@ -99,7 +99,7 @@ def test_login_after_a_log_out_in_the_same_request__ends_the_proof(alice, browse
 @pytest.mark.fault("X03")
 def test_cached_standing__is_not_of_a_copy_in_another_schema(carol, monkeypatch):
     """Tenants are made as copies of one another, keys and passwords included (django-tenants)."""
-    policy.assess(carol, None)
+    policy.evaluate(carol, None)
     assert policy.recent_requirement(carol) is not None
     monkeypatch.setattr(connection, "schema_name", "two", raising=False)
     assert policy.recent_requirement(carol) is None

@@ -594,7 +594,7 @@ def test_password_changed_between_the_steps__is_refused(alice, browser):
 
 
 @pytest.mark.threat("G09")
-@pytest.mark.parametrize("change", [{"verigator_id": "another"}, {"epoch": "another"}])
+@pytest.mark.parametrize("change", [{"verigator_id": "another"}, {"trust_version": "another"}])
 def test_record_or_epoch_changed_between_the_steps__is_refused(alice, browser, change):
     give_password(browser)
     VerigatorUser.objects.update(**change)

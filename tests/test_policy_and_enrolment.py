@@ -58,11 +58,11 @@ def test_REQUIRED__says_who_owes(alice, carol, settings, required, alice_owes, c
 
 def test_user_model_without_flags_and_groups__breaks_no_login_and_keeps_the_door_shut(plain_user, settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "staff"}
-    assert policy.owes_second_factor(plain_user, None) is True
+    assert policy.is_second_factor_required(plain_user, None) is True
     plain_user.is_staff = False
-    assert policy.owes_second_factor(plain_user, None) is False
+    assert policy.is_second_factor_required(plain_user, None) is False
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all", "EXEMPT_GROUPS": ["kiosks"]}
-    assert policy.owes_second_factor(plain_user, None) is True
+    assert policy.is_second_factor_required(plain_user, None) is True
 
 
 @pytest.mark.fault("P03")

@@ -147,7 +147,7 @@ def look_up(user):
 def test_traceback_goes_to_the_log__of_the_site_s_phone_and_rule(alice, settings, caplog, setting):
     settings.VERIGATOR = {**settings.VERIGATOR, setting: look_up}
     site_phones.phone_of(alice)
-    policy.owes_second_factor(alice, alice.verigator)
+    policy.is_second_factor_required(alice, alice.verigator)
     assert f"{setting.lower()}_failed user={alice.pk} error=LookupError at " in caplog.text
     assert "in look_up\n" in caplog.text
     assert 'raise LookupError(f"nothing about {user.phone_number}")' in caplog.text

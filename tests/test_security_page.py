@@ -508,7 +508,7 @@ def test_trust__ends_with_password_epoch_time_and_setting(alice, browser, use):
     browser.post("/plain/logout/")
     ends = [
         lambda: TrustedBrowser.objects.update(expires_at=timezone.now()),
-        lambda: VerigatorUser.objects.update(epoch="another"),
+        lambda: VerigatorUser.objects.update(trust_version="another"),
         lambda: (alice.set_password(PASSWORD), alice.save()),
         lambda: TrustedBrowser.objects.all().delete(),
         lambda: use(TRUSTED_BROWSER_DAYS=0),

@@ -20,7 +20,7 @@ from django_verigator.decorators import verified_required
 from django_verigator.flows.cookies import cookie_name
 from django_verigator.flows.session import PROOF_KEY, new_proof
 from django_verigator.mixins import VerifiedRequiredMixin
-from django_verigator.models import Challenge, Counter, PhoneChange, VerigatorUser, new_epoch
+from django_verigator.models import Challenge, Counter, PhoneChange, VerigatorUser, new_trust_version
 from django_verigator.testing import login_verified
 from tests.site.models import User
 from tests.site.urls import urlpatterns as site_urls
@@ -307,7 +307,7 @@ def test_async_view__runs_as_the_lazy_user_of_a_middleware_behind_ours_who_owes_
 def test_is_verified__is_not_true_for_the_proof_of_somebody_else(alice, carol, browser):
     browser.force_login(carol)
     session = browser.session
-    session[PROOF_KEY] = new_proof(alice, VerigatorUser.objects.get(user=alice).epoch, "sms")
+    session[PROOF_KEY] = new_proof(alice, VerigatorUser.objects.get(user=alice).trust_version, "sms")
     session.save()
     assert browser.get("/whoami/").content.decode() == f"user={carol.pk} verified=False"
 
@@ -316,9 +316,11 @@ def test_is_verified__is_not_true_for_the_proof_of_somebody_else(alice, carol, b
 def test_proof_that_is_newer_than_the_cache__is_looked_up_and_not_thrown_away(alice, browser):
     login_verified(browser, alice)
     assert browser.get("/private/").status_code == HTTPStatus.OK
-    VerigatorUser.objects.update(epoch=new_epoch())  # as another process does, whose cache is another one
+    VerigatorUser.objects.update(
+        trust_version=new_trust_version()
+    )  # as another process does, whose cache is another one
     session = browser.session
-    session[PROOF_KEY] = {**session[PROOF_KEY], "epoch": VerigatorUser.objects.get(user=alice).epoch}
+    session[PROOF_KEY] = {**session[PROOF_KEY], "trust_version": VerigatorUser.objects.get(user=alice).trust_version}
     session.save()
     assert browser.get("/private/").status_code == HTTPStatus.OK
 
@@ -328,7 +330,7 @@ def test_what_was_read__is_not_believed_for_longer_by_being_used(alice, browser,
     login_verified(browser, alice)
     began = time.time()
     assert browser.get("/private/").status_code == HTTPStatus.OK
-    VerigatorUser.objects.update(epoch=new_epoch())
+    VerigatorUser.objects.update(trust_version=new_trust_version())
     for seconds, status in ((40, HTTPStatus.OK), (75, HTTPStatus.FOUND)):
         monkeypatch.setattr("django.core.cache.backends.locmem.time.time", lambda now=began + seconds: now)
         assert browser.get("/private/").status_code == status

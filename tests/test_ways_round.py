@@ -16,7 +16,7 @@ from django.views.debug import ExceptionReporter
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import ConnectionFailedError, InvalidDataError, NoSuchResourceError
 from django_verigator.flows import recovery
-from django_verigator.models import Challenge, PhoneChange, VerigatorUser, new_epoch
+from django_verigator.models import Challenge, PhoneChange, VerigatorUser, new_trust_version
 from django_verigator.testing import login_verified
 from tests.site.models import User
 
@@ -128,7 +128,7 @@ def test_auser_of_a_login_behind_ours__is_nobody_once_the_trust_has_ended(aalice
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.site.middleware.LogAliceIn"]
     client = AsyncClient()
     login_verified(client, aalice)
-    VerigatorUser.objects.update(epoch=new_epoch())
+    VerigatorUser.objects.update(trust_version=new_trust_version())
     cache.clear()
     assert async_to_sync(client.get)("/averified/").status_code == HTTPStatus.FOUND
     assert SESSION_KEY not in client.session

@@ -129,7 +129,7 @@ class VerigatorUserAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("owes the second step"), boolean=True)
     def owes_second_step(self, link: VerigatorUser) -> bool:
-        return policy.owes_second_factor(link.user, link)
+        return policy.is_second_factor_required(link.user, link)
 
     @admin.display(description=_("recovery codes left"))
     def recovery_codes_left(self, link: VerigatorUser) -> int:

@@ -27,7 +27,7 @@ _PINS_KEPT = 8
 
 
 def accept(challenge: Challenge, pin: str, address: str | None) -> str:
-    """Consume a challenge whose PIN is right, once, and return the epoch that the new proof carries.
+    """Consume a challenge whose PIN is right, once, and return the trust_version that the new proof carries.
 
     Raises:
         Refused: another request was faster, the same PIN was accepted before, or the user's trust has ended since.
@@ -40,9 +40,9 @@ def accept(challenge: Challenge, pin: str, address: str | None) -> str:
         rows = Challenge.objects.filter(superseded_at=None, expires_at__gt=now)
         if not challenge.consume(rows, {}):
             raise Refused(checking.why_not(challenge))
-        epoch = _prove(challenge, digest("pin", f"{challenge.user_id}.{pin}"), now)
+        trust_version = _prove(challenge, digest("pin", f"{challenge.user_id}.{pin}"), now)
         rate_limits.refund(consumed)
-        return epoch
+        return trust_version
 
     try:
         return atomic_with_retry(settle)
@@ -62,7 +62,7 @@ def _prove(challenge: Challenge, pin_digest: str, now: datetime) -> str:
     piece = pin_digest[:_PINS_KEPT]
     fresh = ~Q(last_pin__contains=piece) | Q(last_pin_at=None) | Q(last_pin_at__lt=long_ago)
     earlier = Concat(Value(piece), Substr("last_pin", 1, _PINS_KEPT * (_PINS_KEPT - 1)))
-    same = Q(user_id=challenge.user_id, epoch=challenge.epoch)
+    same = Q(user_id=challenge.user_id, trust_version=challenge.trust_version)
     values: dict[str, Any] = {
         "confirmed_at": Coalesce(F("confirmed_at"), now),
         "consecutive_failures": 0,
@@ -71,10 +71,10 @@ def _prove(challenge: Challenge, pin_digest: str, now: datetime) -> str:
         "last_pin": Case(When(last_pin_at__gte=long_ago, then=earlier), default=Value(piece)),
         "last_pin_at": now,
     }
-    epoch = challenge.epoch
+    trust_version = challenge.trust_version
     if challenge.purpose == Challenge.Purpose.PHONE:
         values |= phone_changes.swap(challenge, now)
-        epoch = values["epoch"]
+        trust_version = values["trust_version"]
     elif challenge.verigator_id:
         same &= Q(verigator_id=challenge.verigator_id)
     elif challenge.sent_at is not None:
@@ -82,7 +82,7 @@ def _prove(challenge: Challenge, pin_digest: str, now: datetime) -> str:
     if not VerigatorUser.objects.filter(same, fresh).update(**values):
         ended = not VerigatorUser.objects.filter(same).exists()
         raise Refused(Reason.ENDED if ended else Reason.USED)
-    return epoch
+    return trust_version
 
 
 def _number_proved(challenge: Challenge) -> str:
@@ -94,7 +94,7 @@ def _number_proved(challenge: Challenge) -> str:
 
 
 def recover(challenge: Challenge, code: str, address: str | None, *, form: str = "") -> str:
-    """Accept a recovery code in place of a PIN, once, and return the epoch that the new proof carries.
+    """Accept a recovery code in place of a PIN, once, and return the trust_version that the new proof carries.
 
     The user's rate limits count a code as they count a PIN; the provider is not asked.
 
@@ -116,7 +116,7 @@ def recover(challenge: Challenge, code: str, address: str | None, *, form: str =
         raise locked or refused from None
     challenge.method = METHOD_RECOVERY
     send_notice(challenge.user, notices.Notice.RECOVERY_CODE_USED, left=recovery.count_unused(challenge.user))
-    return challenge.epoch
+    return challenge.trust_version
 
 
 def _reserve_code(challenge: Challenge, consumed: list[rate_limits.RateLimit], form: str) -> bool:
@@ -137,7 +137,7 @@ def _reserve_code(challenge: Challenge, consumed: list[rate_limits.RateLimit], f
 
 
 def _use_code(challenge: Challenge, code: str, consumed: list[rate_limits.RateLimit]) -> None:
-    link = VerigatorUser.objects.filter(user_id=challenge.user_id, epoch=challenge.epoch)
+    link = VerigatorUser.objects.filter(user_id=challenge.user_id, trust_version=challenge.trust_version)
     # The code last: once it is used, everything else is certain.
     if not (
         challenge.consume(Challenge.objects.all(), {"method": METHOD_RECOVERY})

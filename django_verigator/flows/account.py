@@ -14,7 +14,7 @@ from .. import db, events, rate_limits
 from ..db import retry_on_deadlock
 from ..digests import is_auth_hash_of
 from ..exceptions import Reason, Refused
-from ..models import Challenge, VerigatorUser, new_epoch
+from ..models import Challenge, VerigatorUser, new_trust_version
 from ..records import links, site_phones
 from . import browsers, enrolment, limits, notices, pending, phone_changes, policy, recovery, sending
 from .notices import send_notice
@@ -32,9 +32,9 @@ def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
     Raises:
         Refused: too many wrong ones within an hour.
     """
-    caps = limits.password_limits(user.pk)
+    consumed = limits.password_limits(user.pk)
     try:
-        rate_limits.reserve(lambda: rate_limits.consume(caps))
+        rate_limits.reserve(lambda: rate_limits.consume(consumed))
     except Refused as refused:
         events.record("password_refused", user, level=logging.WARNING, scope=refused.scope, until=refused.until)
         raise
@@ -43,7 +43,7 @@ def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
     if found is None or found.pk != user.pk:
         return False
     user.password = found.password
-    rate_limits.refund(caps)
+    rate_limits.refund(consumed)
     if request.user.is_authenticated and not is_auth_hash_of(user, request.session.get(auth.HASH_SESSION_KEY, "")):
         # A password that a newer hasher has just stored anew is not another one: the session goes on.
         auth.update_session_auth_hash(request, user)
@@ -127,18 +127,18 @@ def end_browser(request: HttpRequest, user: Any, pk: str | None) -> None:
     """
 
     @db.atomic()
-    def work() -> VerigatorUser | None:
+    def end() -> VerigatorUser | None:
         link = VerigatorUser.objects.select_for_update().filter(user_id=user.pk).first()
         if link is None or not browsers.revoke(user, pk):
             return None
-        old, link.epoch = link.epoch, new_epoch()
-        link.save(update_fields=["epoch"])
-        browsers.carry_over(user, old, link.epoch)
+        old, link.trust_version = link.trust_version, new_trust_version()
+        link.save(update_fields=["trust_version"])
+        browsers.carry_over(user, old, link.trust_version)
         return link
 
-    link = retry_on_deadlock(work)
+    link = retry_on_deadlock(end)
     if link is None:
         return
-    session_guard(request).keep(user, link.epoch)
-    policy.assess(user, link)
+    session_guard(request).renew_proof(user, link.trust_version)
+    policy.evaluate(user, link)
     events.record("browser_ended", user)

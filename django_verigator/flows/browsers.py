@@ -49,13 +49,13 @@ def is_enabled() -> bool:
     return bool(conf.current().TRUSTED_BROWSER_DAYS > 0)
 
 
-def trust(request: HttpRequest, user: Any, *, epoch: str, auth_hash: str, ip: str | None) -> str:
+def trust(request: HttpRequest, user: Any, *, trust_version: str, auth_hash: str, ip: str | None) -> str:
     """Remember this browser for its user, and return the value of its cookie (256 random bits)."""
     token = secrets.token_urlsafe(32)
     row = TrustedBrowser(
         user_id=user.pk,
         digest=digest("browser", token),
-        epoch=epoch,
+        trust_version=trust_version,
         auth_hash=auth_hash,
         label=label_of(request.headers.get("User-Agent", "")),
         expires_at=timezone.now() + timedelta(days=conf.current().TRUSTED_BROWSER_DAYS),
@@ -78,14 +78,18 @@ def _first_in(marks: dict[str, str], user_agent: str) -> str:
     return next((name for name, mark in marks.items() if re.search(mark, user_agent)), "")
 
 
-def is_trusted(request: HttpRequest, user: Any, epoch: str) -> bool:
-    """Whether this browser is trusted for this user, password and epoch now; notes when and from where it was used."""
+def is_trusted(request: HttpRequest, user: Any, trust_version: str) -> bool:
+    """Whether this browser is trusted for this user, password and trust version; notes when and where it was used."""
     token = request.COOKIES.get(cookie_name(user.pk), "")
     if not is_enabled() or not token or len(token) > _LONGEST:
         return False
     now, auth_hash = timezone.now(), auth_hash_of(user)
     found = TrustedBrowser.objects.filter(
-        digest=digest("browser", token), user_id=user.pk, epoch=epoch, auth_hash=auth_hash, expires_at__gt=now
+        digest=digest("browser", token),
+        user_id=user.pk,
+        trust_version=trust_version,
+        auth_hash=auth_hash,
+        expires_at__gt=now,
     )
     return bool(retry_on_deadlock(lambda: found.update(last_used_at=now, last_ip=client_address(request))))
 
@@ -103,6 +107,6 @@ def revoke(user: Any, pk: str | None = None) -> int:
     return found.delete()[0]
 
 
-def carry_over(user: Any, epoch: str, new_epoch: str) -> None:
-    """Have the trust in the user's browsers outlive the epoch it was given in."""
-    TrustedBrowser.objects.filter(user_id=user.pk, epoch=epoch).update(epoch=new_epoch)
+def carry_over(user: Any, trust_version: str, new_trust_version: str) -> None:
+    """Have the trust in the user's browsers outlive the trust_version it was given in."""
+    TrustedBrowser.objects.filter(user_id=user.pk, trust_version=trust_version).update(trust_version=new_trust_version)

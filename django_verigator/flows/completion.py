@@ -33,12 +33,12 @@ def verify(request: HttpRequest, challenge: Challenge, pin: str, *, trust_browse
     require_current(request, challenge)  # before it costs a try and a call
     checking.check(challenge, pin, address, form=cookies.form_digest(request))
     user = reload_user_or_end(request, challenge)
-    epoch = acceptance.accept(challenge, pin, address)
+    trust_version = acceptance.accept(challenge, pin, address)
     if challenge.purpose == Challenge.Purpose.PHONE:
         site_phones.dismiss_change(user)
-    _complete(request, user, challenge, epoch)
+    _complete(request, user, challenge, trust_version)
     if trust_browser and may_trust_browser(challenge):
-        token = browsers.trust(request, user, epoch=epoch, auth_hash=challenge.auth_hash, ip=address)
+        token = browsers.trust(request, user, trust_version=trust_version, auth_hash=challenge.auth_hash, ip=address)
         session_guard(request).cookies.browser = (browsers.cookie_name(user.pk), token)
     return challenge.next_url
 
@@ -57,8 +57,8 @@ def recover(request: HttpRequest, challenge: Challenge, code: str) -> str:
         raise Refused(Reason.ENDED)
     user = reload_user_or_end(request, challenge)
     address = client_address(request)
-    epoch = acceptance.recover(challenge, recovery.normalise(code), address, form=cookies.form_digest(request))
-    _complete(request, user, challenge, epoch)
+    trust_version = acceptance.recover(challenge, recovery.normalise(code), address, form=cookies.form_digest(request))
+    _complete(request, user, challenge, trust_version)
     return challenge.next_url
 
 
@@ -102,16 +102,16 @@ def _reload(request: HttpRequest, challenge: Challenge) -> Any:
         return None
 
 
-def _complete(request: HttpRequest, user: Any, challenge: Challenge, epoch: str) -> None:
-    door = session_guard(request)
+def _complete(request: HttpRequest, user: Any, challenge: Challenge, trust_version: str) -> None:
+    guard = session_guard(request)
     if challenge.auth_backend:
         auth.login(request, user, backend=challenge.auth_backend)
     else:
         request.session.cycle_key()
-    door.trust(user, epoch, challenge.method)
+    guard.write_proof(user, trust_version, challenge.method)
     pending.drop(request)
     # Just written, so the next page need not read it; another session without proof is looked up all the same.
-    policy.remember(user, policy.Requirement(owes=True, epoch=epoch, has_phone=True))
+    policy.remember(user, policy.Requirement(is_required=True, trust_version=trust_version, has_phone=True))
     events.record(
         "verified", user, signal=signals.verified, request=request, method=challenge.method, challenge=challenge
     )

@@ -26,13 +26,13 @@ def try_limits(user_pk: object, address: str | None) -> list[RateLimit]:
 
 
 def send_limits(
-    user_pk: object, phone_number: str, address: str | None, *, confirmed: bool, is_somebody_else_s: bool = False
+    user_pk: object, phone_number: str, address: str | None, *, confirmed: bool, confirmed_by_another: bool = False
 ) -> list[RateLimit]:
     """What bounds sending: by user, number and address; for numbers nobody has confirmed also by block and in all.
 
     Args:
         confirmed: this user has confirmed the number.
-        is_somebody_else_s: another user has; of the number's sends a share is left to that one.
+        confirmed_by_another: another user has; of the number's sends a share is left to that one.
 
     An attacker who is paid for texts needs many numbers, and has confirmed none; users who have confirmed theirs are
     not kept out by what such an attacker uses up.
@@ -40,7 +40,7 @@ def send_limits(
     limits = conf.current().LIMITS
     counted = addresses.rate_limit_key(address)
     per_phone, per_day = limits.SENDS_PER_PHONE_10_MINUTES, limits.SENDS_PER_PHONE_DAY
-    if is_somebody_else_s:
+    if confirmed_by_another:
         per_phone = _half(per_phone)
     if not confirmed:  # nobody knows whose phone it is
         per_day = _half(per_day)

@@ -21,10 +21,9 @@ from .notices import send_notice
 def locked_until(user_pk: object) -> datetime | None:
     """Return when the user may try PINs again, or None if now."""
     now = timezone.now()
-    caps = limits.user_try_limits(user_pk)
-    limit = {cap.digest: cap.limit for cap in caps}
-    rows = Counter.objects.filter(pk__in=limit, expires_at__gt=now)
-    return max((row.expires_at for row in rows if row.count >= limit[row.pk]), default=None)
+    maximum = {limit.digest: limit.maximum for limit in limits.user_try_limits(user_pk)}
+    rows = Counter.objects.filter(pk__in=maximum, expires_at__gt=now)
+    return max((row.expires_at for row in rows if row.count >= maximum[row.pk]), default=None)
 
 
 def require_none(challenge: Challenge) -> None:

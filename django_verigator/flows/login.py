@@ -29,17 +29,17 @@ def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> 
     Returns:
         True if the user is logged in; False if the second step is owed.
     """
-    door = session_guard(request)
+    guard = session_guard(request)
     link = links.ensure(user)
-    standing = policy.assess(user, link)
-    if not standing.owes:
+    requirement = policy.evaluate(user, link)
+    if not requirement.is_required:
         auth.login(request, user, backend=auth_backend)
-        door.admit(user)
+        guard.resolve_user(user)
         pending.abandon(request)
         return True
-    if link is not None and browsers.is_trusted(request, user, link.epoch):
+    if link is not None and browsers.is_trusted(request, user, link.trust_version):
         auth.login(request, user, backend=auth_backend)
-        door.trust(user, link.epoch, METHOD_BROWSER)
+        guard.write_proof(user, link.trust_version, METHOD_BROWSER)
         pending.abandon(request)
         return True
     _clean_session(request)
@@ -101,7 +101,7 @@ def _clean_session(request: HttpRequest) -> None:
 
 def cancel(request: HttpRequest) -> None:
     """End the pending login; its code is worth nothing any more. Whoever was caught in this request is let go."""
-    session_guard(request).caught = None
+    session_guard(request).intercepted = None
     pending.abandon(request)
 
 

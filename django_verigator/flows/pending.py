@@ -65,7 +65,16 @@ def new(user: Any, *, ip: str | None, form: str = "", **fields: Any) -> tuple[Ch
     return challenge, nonce
 
 
-_CARRIED = ("nonce_digest", "auth_backend", "auth_hash", "epoch", "next_url", "password_given", "started_at", "purpose")
+_CARRIED = (
+    "nonce_digest",
+    "auth_backend",
+    "auth_hash",
+    "trust_version",
+    "next_url",
+    "password_given",
+    "started_at",
+    "purpose",
+)
 
 
 def following(challenge: Challenge, *, ip: str | None) -> Challenge:
@@ -99,7 +108,7 @@ def begin(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields:
         ip=client_address(request),
         form=cookies.form_digest(request),
         auth_hash=auth_hash_of(user),
-        epoch=link.epoch if link else "",
+        trust_version=link.trust_version if link else "",
         **fields,
     )
     session_guard(request).cookies.nonce = nonce

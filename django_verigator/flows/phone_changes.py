@@ -23,7 +23,7 @@ from ..exceptions import (
     ResourceAlreadyExistsError,
     VerigatorError,
 )
-from ..models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser, new_epoch
+from ..models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser, new_trust_version
 from ..models.link import NO_REGISTRATION
 from ..records import registration
 from . import notices, recovery
@@ -32,27 +32,27 @@ from .notices import send_notice
 LIFETIME = timedelta(hours=1)
 
 
-def start(link: VerigatorUser, phone_number: str, caps: Sequence[rate_limits.RateLimit] = ()) -> PhoneChange:
+def start(link: VerigatorUser, phone_number: str, limits: Sequence[rate_limits.RateLimit] = ()) -> PhoneChange:
     """Write down the number that the user wants to use, in place of an earlier proposal; nothing is called.
 
     Args:
         link: of the user; the phone in force on it is the one that may be replaced.
         phone_number: E.164. The same number again keeps its proposal and the record made for it.
-        caps: what bounds new numbers.
+        limits: what bounds new numbers.
 
     Raises:
         Refused: too many new numbers.
     """
 
-    def work() -> PhoneChange:
+    def replace() -> PhoneChange:
         VerigatorUser.objects.filter(user_id=link.user_id).lock()
         now = timezone.now()
         # Locked, so that no code is sent to it while it goes.
         change = PhoneChange.objects.select_for_update().filter(user_id=link.user_id).first()
         if change is not None and _is_same(change, link, phone_number) and change.expires_at > now:
             return change
-        if caps:
-            rate_limits.consume(caps)
+        if limits:
+            rate_limits.consume(limits)
         if change is not None:
             change.discard()
         return PhoneChange.objects.create(
@@ -63,7 +63,7 @@ def start(link: VerigatorUser, phone_number: str, caps: Sequence[rate_limits.Rat
             expires_at=now + LIFETIME,
         )
 
-    return rate_limits.reserve(work)
+    return rate_limits.reserve(replace)
 
 
 def _is_same(change: PhoneChange, link: VerigatorUser, phone_number: str) -> bool:
@@ -162,5 +162,5 @@ def swap(challenge: Challenge, now: datetime) -> dict[str, Any]:
         "state": VerigatorUser.State.REGISTERED if change.verigator_id else VerigatorUser.State.PENDING,
         "registered_at": now,
         "confirmed_at": now,
-        "epoch": new_epoch(),
+        "trust_version": new_trust_version(),
     }

@@ -28,17 +28,17 @@ class Requirement:
     """What is asked of a user at the moment.
 
     Attributes:
-        owes: the user owes the second step.
-        epoch: sessions that carry another one have lost their trust; "" where the user has no link.
+        is_required: the user owes the second step.
+        trust_version: sessions that carry another one have lost their trust; "" where the user has no link.
         has_phone: there is a number to send a code to; else one is enrolled first.
     """
 
-    owes: bool
-    epoch: str
+    is_required: bool
+    trust_version: str
     has_phone: bool
 
 
-def owes_second_factor(user: Any, link: VerigatorUser | None) -> bool:
+def is_second_factor_required(user: Any, link: VerigatorUser | None) -> bool:
     """Whether a user owes the second step: REQUIRED, less EXEMPT_GROUPS, and until GRACE_UNTIL less those without a
     phone.
     """
@@ -94,15 +94,15 @@ def _is_required(user: Any, link: VerigatorUser | None) -> bool:
 
 
 def requirement_of(user: Any) -> Requirement:
-    """Read the user's standing from the database, writing a missing link on the way, and remember it."""
-    return assess(user, links.ensure(user))
+    """Read the user's requirement from the database, writing a missing link on the way, and remember it."""
+    return evaluate(user, links.ensure(user))
 
 
-def assess(user: Any, link: VerigatorUser | None) -> Requirement:
-    """Return the standing of a user whose link was just read, and remember it for guarded requests."""
+def evaluate(user: Any, link: VerigatorUser | None) -> Requirement:
+    """Return the requirement of a user whose link was just read, and remember it for guarded requests."""
     found = Requirement(
-        owes=owes_second_factor(user, link),
-        epoch=link.epoch if link else "",
+        is_required=is_second_factor_required(user, link),
+        trust_version=link.trust_version if link else "",
         has_phone=link is not None and link.has_usable_phone,
     )
     remember(user, found)
@@ -110,7 +110,7 @@ def assess(user: Any, link: VerigatorUser | None) -> Requirement:
 
 
 def recent_requirement(user: Any) -> Requirement | None:
-    """Return the standing read at most CACHE_SECONDS ago, or None. A hit does not prolong the entry."""
+    """Return the requirement read at most CACHE_SECONDS ago, or None. A hit does not prolong the entry."""
     try:
         found = cache.get(_key(user))
     except Exception as error:  # noqa: BLE001 - every cache has its own errors; without one the database is asked
@@ -122,7 +122,7 @@ def recent_requirement(user: Any) -> Requirement | None:
 def remember(user: Any, found: Requirement) -> None:
     """Have the guard believe this for CACHE_SECONDS."""
     try:
-        cache.set(_key(user), (found.owes, found.epoch, found.has_phone), CACHE_SECONDS)
+        cache.set(_key(user), (found.is_required, found.trust_version, found.has_phone), CACHE_SECONDS)
     except Exception as error:  # noqa: BLE001 - as above
         logger.warning("cache_failed error=%s", events.describe(error))
 
@@ -133,4 +133,4 @@ def _key(user: Any) -> str:
     connection = connections[user._state.db or DEFAULT_DB_ALIAS]
     place = (connection.alias, connection.settings_dict["NAME"], getattr(connection, "schema_name", ""))
     row = f"{place}.{user.pk}.{user.get_username()}.{getattr(user, 'password', '')}"
-    return f"django_verigator.standing.{digest('standing', row)[:32]}"
+    return f"django_verigator.requirement.{digest('requirement', row)[:32]}"

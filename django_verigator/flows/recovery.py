@@ -50,14 +50,14 @@ def renew(user: Any) -> list[str]:
     """Replace the user's codes by a new set and return it; it cannot be read again."""
 
     @db.atomic()
-    def work() -> list[str]:
+    def replace() -> list[str]:
         made = [_new(user) for _ in range(NUMBER)]
         VerigatorUser.objects.filter(user_id=user.pk).lock()
         RecoveryCode.objects.filter(user_id=user.pk).delete()
         RecoveryCode.objects.bulk_create([row for row, _ in made])
         return [code for _, code in made]
 
-    return retry_on_deadlock(work)
+    return retry_on_deadlock(replace)
 
 
 def issue_one(user: Any) -> str:

@@ -126,7 +126,9 @@ def _limits(delivery: Delivery, number: str) -> tuple[list[RateLimit], list[Rate
     challenge = delivery.challenge
     confirmed = delivery.change is None and delivery.link.confirmed_at is not None
     shared = not confirmed and _is_confirmed_by_another_user(number, challenge.user_id)
-    sends = limits.send_limits(challenge.user_id, number, challenge.ip, confirmed=confirmed, is_somebody_else_s=shared)
+    sends = limits.send_limits(
+        challenge.user_id, number, challenge.ip, confirmed=confirmed, confirmed_by_another=shared
+    )
     again = delivery.previous is not None and challenge.sends > 0
     return sends, limits.start_limits(challenge.user_id, challenge.ip, again=again)
 

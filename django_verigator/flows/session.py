@@ -23,13 +23,13 @@ from . import browsers, policy
 from .cookies import CookieJar
 
 PROOF_KEY = "_auth_verigator"
-"""The one session key of a verified session: user, epoch, time (epoch seconds) and method of the proof. Named like
-Django's own, which sites leave out where they keep a session's data and put it back after a log-out."""
+"""The one session key of a verified session: user, trust version, time (seconds since 1970) and method of the proof.
+Named like Django's own, which sites leave out where they keep a session's data over a log-out."""
 
 SIGNED_IN_KEY = "_auth_verigator_signed_in"
-"""Session key of who has signed in here last, and when (epoch seconds); where ENROL_SECONDS asks for it."""
+"""Session key of who has signed in here last, and when (seconds since 1970); where ENROL_SECONDS asks for it."""
 
-_PROOF_TYPES = {"user": str, "epoch": str, "at": int, "method": str}
+_PROOF_TYPES = {"user": str, "trust_version": str, "at": int, "method": str}
 
 _AUTH_KEYS = (auth.SESSION_KEY, auth.BACKEND_SESSION_KEY, auth.HASH_SESSION_KEY)
 
@@ -38,8 +38,8 @@ class SessionGuard:
     """Whether this request's user may act.
 
     Attributes:
-        admitted: primary key (as the session has it) of the user this request was found to be allowed to act as.
-        caught: the user who still owes the second step, with the authentication backend that let the user in.
+        allowed_pk: primary key (as the session has it) of the user this request was found to be allowed to act as.
+        intercepted: the user who still owes the second step, with the authentication backend that let the user in.
         logins: the sessions in which somebody was logged in within this request, and whom; not all need be the
             request's own.
         cookies: what the response does with the pending cookie.
@@ -49,8 +49,8 @@ class SessionGuard:
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
-        self.admitted: str | None = None
-        self.caught: tuple[Any, str] | None = None
+        self.allowed_pk: str | None = None
+        self.intercepted: tuple[Any, str] | None = None
         self.logins: list[tuple[SessionBase, Any]] = []
         self.cookies = CookieJar()
         self.outer_user: Any = None
@@ -59,48 +59,48 @@ class SessionGuard:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def admit(self, user: Any, *, fresh: bool = False) -> Any:
+    def resolve_user(self, user: Any, *, fresh: bool = False) -> Any:
         """Return ``user``, or an anonymous user in its place if the second step is owed.
 
         Args:
-            fresh: read the user's standing from the database instead of believing what was read a minute ago.
+            fresh: read the user's requirement from the database instead of believing what was read a minute ago.
         """
-        if not user.is_authenticated or self.admitted == _session_pk(user):
+        if not user.is_authenticated or self.allowed_pk == _session_pk(user):
             return user
         if self._passes(user, fresh):
-            self.admitted = _session_pk(user)
+            self.allowed_pk = _session_pk(user)
             return user
-        return self._stop(user)
+        return self._intercept(user)
 
     def _passes(self, user: Any, fresh: bool) -> bool:
         # A mismatch is believed only after reading the row.
         recent = None if fresh else policy.recent_requirement(user)
         if recent is not None and self._satisfies(user, recent):
             return True
-        standing = policy.requirement_of(user)
-        return self._satisfies(user, standing) or self._is_in_trusted_browser(user, standing)
+        requirement = policy.requirement_of(user)
+        return self._satisfies(user, requirement) or self._is_in_trusted_browser(user, requirement)
 
-    def _is_in_trusted_browser(self, user: Any, standing: policy.Requirement) -> bool:
-        if self.mark(user) is not None or not browsers.is_trusted(self.request, user, standing.epoch):
+    def _is_in_trusted_browser(self, user: Any, requirement: policy.Requirement) -> bool:
+        if self.proof(user) is not None or not browsers.is_trusted(self.request, user, requirement.trust_version):
             return False
         self.request.session.cycle_key()  # whoever planted the session in this browser is not to have the proof too
-        self.trust(user, standing.epoch, METHOD_BROWSER)
+        self.write_proof(user, requirement.trust_version, METHOD_BROWSER)
         return True
 
-    def _satisfies(self, user: Any, standing: policy.Requirement) -> bool:
-        mark = self.mark(user)
-        if mark is not None:
-            return bool(mark["epoch"] == standing.epoch)
-        return not standing.owes
+    def _satisfies(self, user: Any, requirement: policy.Requirement) -> bool:
+        proof = self.proof(user)
+        if proof is not None:
+            return bool(proof["trust_version"] == requirement.trust_version)
+        return not requirement.is_required
 
-    def _stop(self, user: Any) -> Any:
+    def _intercept(self, user: Any) -> Any:
         session = self.request.session
         user = _bare(user)
-        if self.mark(user) is not None:
+        if self.proof(user) is not None:
             # It was trusted once and the trust has ended (reset, new phone): the whole login ends with it.
             session.flush()
         else:
-            self.caught = (user, session.get(auth.BACKEND_SESSION_KEY, ""))
+            self.intercepted = (user, session.get(auth.BACKEND_SESSION_KEY, ""))
             _end_login(session)
         nobody: Any = AnonymousUser()
         self.request._cached_user = self.request._acached_user = nobody  # type: ignore[attr-defined]
@@ -116,40 +116,40 @@ class SessionGuard:
         self.request.auser = auser
         return nobody
 
-    def mark(self, user: Any) -> dict[str, Any] | None:
+    def proof(self, user: Any) -> dict[str, Any] | None:
         """Return this session's proof for this user, whether or not it is still good."""
-        mark = self.request.session.get(PROOF_KEY)
-        if not isinstance(mark, dict) or mark.get("user") != _session_pk(user):
+        proof = self.request.session.get(PROOF_KEY)
+        if not isinstance(proof, dict) or proof.get("user") != _session_pk(user):
             return None
         # Site code may have written it, or an older version.
-        return mark if all(isinstance(mark.get(key), kind) for key, kind in _PROOF_TYPES.items()) else None
+        return proof if all(isinstance(proof.get(key), kind) for key, kind in _PROOF_TYPES.items()) else None
 
     def is_verified(self) -> bool:
         """Whether this session has proved the second factor of the user who is logged in."""
-        if self.admitted is None and not self.request.user.is_authenticated:
+        if self.allowed_pk is None and not self.request.user.is_authenticated:
             return False
         session = self.request.session
-        mark = session.get(PROOF_KEY)
+        proof = session.get(PROOF_KEY)
         return (
-            self.admitted is not None
-            and session.get(auth.SESSION_KEY) == self.admitted
-            and isinstance(mark, dict)
-            and mark.get("user") == self.admitted
+            self.allowed_pk is not None
+            and session.get(auth.SESSION_KEY) == self.allowed_pk
+            and isinstance(proof, dict)
+            and proof.get("user") == self.allowed_pk
         )
 
-    def recheck(self, user: Any) -> Any:
+    def revalidate(self, user: Any) -> Any:
         """Admit a user again, by what is stored now: a trust that has ended is not believed for another minute."""
         # First, since a lazy user is admitted by what was read a minute ago at the moment when it is first looked at.
         if not user.is_authenticated:
             return user
-        self.admitted = None
-        return self.admit(user, fresh=True)
+        self.allowed_pk = None
+        return self.resolve_user(user, fresh=True)
 
     def proved_within(self, user: Any, max_age: timedelta) -> bool:
         """Whether the last real proof is younger than ``max_age``; reads the row, never the cache."""
-        user = self.recheck(user)
-        mark = self.mark(user) if user.is_authenticated else None
-        return mark is not None and time.time() - mark["at"] <= max_age.total_seconds()
+        user = self.revalidate(user)
+        proof = self.proof(user) if user.is_authenticated else None
+        return proof is not None and time.time() - proof["at"] <= max_age.total_seconds()
 
     def signed_in_within(self, user: Any, seconds: int) -> bool:
         """Whether this user has signed in to this session so many seconds ago or less, however, PIN or not."""
@@ -163,28 +163,28 @@ class SessionGuard:
         """
         for session, user in self.logins:
             hidden = session is not self.request.session
-            known = (self.admitted, self.caught and _session_pk(self.caught[0]))
-            if (not hidden and _session_pk(user) in known) or not policy.requirement_of(user).owes:
+            known = (self.allowed_pk, self.intercepted and _session_pk(self.intercepted[0]))
+            if (not hidden and _session_pk(user) in known) or not policy.requirement_of(user).is_required:
                 continue
-            self.caught = (user, session.get(auth.BACKEND_SESSION_KEY, getattr(user, "backend", "")))
+            self.intercepted = (user, session.get(auth.BACKEND_SESSION_KEY, getattr(user, "backend", "")))
             if hidden:
                 _end_login(session)
                 session.save()
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
-    def trust(self, user: Any, epoch: str, method: str) -> None:
+    def write_proof(self, user: Any, trust_version: str, method: str) -> None:
         """Write the proof into the session in which ``user`` is, or just was, logged in."""
-        self.request.session[PROOF_KEY] = new_proof(user, epoch, method)
-        self.admitted = _session_pk(user)
-        self.caught = None
+        self.request.session[PROOF_KEY] = new_proof(user, trust_version, method)
+        self.allowed_pk = _session_pk(user)
+        self.intercepted = None
 
     def note_login(self, session: SessionBase, user: Any) -> None:
         """Remember a login of this request, whoever made it; it is looked at before the response leaves."""
-        if session is not self.request.session or self.admitted != _session_pk(user):
+        if session is not self.request.session or self.allowed_pk != _session_pk(user):
             drop_old_proof(session, user)
         if _is_written(session, user):
-            self.admitted = None
+            self.allowed_pk = None
             if conf.current().ENROL_SECONDS:
                 session[SIGNED_IN_KEY] = [_session_pk(user), int(time.time())]
         self.logins.append((session, _bare(user)))
@@ -193,11 +193,11 @@ class SessionGuard:
         """Whether somebody was logged in to this request's own session within it."""
         return any(session is self.request.session for session, _ in self.logins)
 
-    def keep(self, user: Any, epoch: str) -> None:
-        """Have this session's proof outlive the epoch it was given in."""
-        mark = self.mark(user)
-        if mark is not None:
-            self.request.session[PROOF_KEY] = {**mark, "epoch": epoch}
+    def renew_proof(self, user: Any, trust_version: str) -> None:
+        """Have this session's proof outlive the trust_version it was given in."""
+        proof = self.proof(user)
+        if proof is not None:
+            self.request.session[PROOF_KEY] = {**proof, "trust_version": trust_version}
 
 
 def session_guard(request: HttpRequest) -> SessionGuard:
@@ -246,10 +246,10 @@ def _end_login(session: SessionBase) -> None:
         session.pop(key, None)
 
 
-def new_proof(user: Any, epoch: str, method: str) -> dict[str, Any]:
+def new_proof(user: Any, trust_version: str, method: str) -> dict[str, Any]:
     """Return what a session keeps of a proof that was given now; a trusted browser is none, however recent."""
     at = 0 if method == METHOD_BROWSER else int(time.time())
-    return {"user": _session_pk(user), "epoch": epoch, "at": at, "method": method}
+    return {"user": _session_pk(user), "trust_version": trust_version, "at": at, "method": method}
 
 
 def _session_pk(user: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from .. import conf, db, events, shown
-from ..models import Challenge, Counter, PhoneChange, RecoveryCode, TrustedBrowser, VerigatorUser, new_epoch
+from ..models import Challenge, Counter, PhoneChange, RecoveryCode, TrustedBrowser, VerigatorUser, new_trust_version
 from . import limits, notices, recovery
 from .notices import send_notice
 
@@ -43,7 +43,7 @@ def reset(user: Any, *, by: str) -> None:
                     "state": VerigatorUser.State.NO_PHONE,
                     "confirmed_at": None,
                     "site_phone_digest": "",
-                    "epoch": new_epoch(),
+                    "trust_version": new_trust_version(),
                 }
             )
         PhoneChange.objects.filter(user_id=user.pk).discard()
@@ -69,7 +69,7 @@ def _clear_failures(user: Any) -> None:
     VerigatorUser.objects.filter(user_id=user.pk).update(
         consecutive_failures=0, failures_auth_hash="", locked_until=None
     )
-    Counter.objects.filter(pk__in=[cap.digest for cap in limits.user_try_limits(user.pk)]).delete()
+    Counter.objects.filter(pk__in=[limit.digest for limit in limits.user_try_limits(user.pk)]).delete()
 
 
 def issue_code(user: Any, *, by: str) -> str:

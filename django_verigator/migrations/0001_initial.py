@@ -161,7 +161,7 @@ class Migration(migrations.Migration):
                 ('consecutive_failures', models.PositiveSmallIntegerField(default=0, editable=False, verbose_name='wrong PINs in a row')),
                 ('locked_until', models.DateTimeField(editable=False, null=True, verbose_name='locked until')),
                 ('failures_auth_hash', models.CharField(blank=True, default='', editable=False, max_length=128)),
-                ('epoch', models.CharField(default=django_verigator.models.new_epoch, editable=False, max_length=32)),
+                ('epoch', models.CharField(default=django_verigator.models.new_trust_version, editable=False, max_length=32)),
                 ('last_pin', models.CharField(blank=True, default='', editable=False, max_length=64)),
                 ('last_pin_at', models.DateTimeField(editable=False, null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created')),

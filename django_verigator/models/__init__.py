@@ -6,7 +6,7 @@ from .challenge import Challenge
 from .counter import Counter
 from .credentials import RecoveryCode, TrustedBrowser
 from .deletion import RemoteDeletion
-from .link import PhoneChange, VerigatorUser, new_epoch
+from .link import PhoneChange, VerigatorUser, new_trust_version
 from .sync import SyncRun
 
 __all__ = [
@@ -18,5 +18,5 @@ __all__ = [
     "SyncRun",
     "TrustedBrowser",
     "VerigatorUser",
-    "new_epoch",
+    "new_trust_version",
 ]

@@ -97,7 +97,8 @@ class Challenge(Transitions, models.Model):
     # The authentication backend that took the password; "" if completing this logs nobody in.
     auth_backend = models.CharField(max_length=255, blank=True, default="", editable=False)
     auth_hash = models.CharField(max_length=128, blank=True, editable=False)
-    epoch = models.CharField(max_length=32, editable=False)
+    # The column has its first name, which code from before 0.1.0 writes.
+    trust_version = models.CharField(db_column="epoch", max_length=32, editable=False)
     next_url: models.TextField[str, str] = UrlField(blank=True, default="", editable=False)
     password_given = models.BooleanField(default=False, editable=False)
     started_at = models.DateTimeField(_("login began"), default=timezone.now, editable=False)

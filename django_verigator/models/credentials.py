@@ -36,8 +36,9 @@ class TrustedBrowser(models.Model):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user"))
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    # What the trust was given for; another password or epoch ends it.
-    epoch = models.CharField(max_length=32, editable=False)
+    # What the trust was given for; another password or trust_version ends it.
+    # The column has its first name, which code from before 0.1.0 writes.
+    trust_version = models.CharField(db_column="epoch", max_length=32, editable=False)
     auth_hash = models.CharField(max_length=128, editable=False)
     label = models.CharField(_("browser"), max_length=80, blank=True, default="")
     created_at = models.DateTimeField(_("created"), default=timezone.now)

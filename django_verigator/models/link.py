@@ -30,8 +30,8 @@ NO_REGISTRATION: dict[str, Any] = {
 """What a link says of a number that the provider has not seen yet."""
 
 
-def new_epoch() -> str:
-    """Return a fresh value for VerigatorUser.epoch; every session that carries the old one loses its trust."""
+def new_trust_version() -> str:
+    """Return a fresh value for VerigatorUser.trust_version; every session that carries the old one loses its trust."""
     return secrets.token_hex(16)
 
 
@@ -114,7 +114,8 @@ class VerigatorUser(Transitions, models.Model):
     locked_until = models.DateTimeField(_("locked until"), null=True, editable=False)
     # The password (as its session hash) at the last wrong PIN: another one since then was set by a completed reset.
     failures_auth_hash = models.CharField(max_length=128, blank=True, default="", editable=False)
-    epoch = models.CharField(max_length=32, default=new_epoch, editable=False)
+    # The column has its first name, which code from before 0.1.0 writes.
+    trust_version = models.CharField(db_column="epoch", max_length=32, default=new_trust_version, editable=False)
     # Of the keyed HMACs of the PINs accepted last, newest first, eight digits each: none is accepted twice.
     last_pin = models.CharField(max_length=64, blank=True, default="", editable=False)
     last_pin_at = models.DateTimeField(null=True, editable=False)

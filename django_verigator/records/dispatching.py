@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from .. import conf, db, events, rate_limits
 from ..exceptions import Reason, Refused
-from ..models import VerigatorUser, new_epoch
+from ..models import VerigatorUser, new_trust_version
 from ..rate_limits import DAY, RateLimit
 from . import links, registration, time_budget
 from .links import State
@@ -38,7 +38,7 @@ def on_user_saved(user: Any) -> None:
             link = links.ensure(user)
             if link is not None and not _may_log_in(user):
                 # Proofs and trusted browsers are not to come back when the user is activated again.
-                VerigatorUser.objects.filter(pk=link.pk).update(epoch=new_epoch())
+                VerigatorUser.objects.filter(pk=link.pk).update(trust_version=new_trust_version())
     except Exception as error:  # noqa: BLE001 - a save never fails because of us; sync finds what is missing
         events.site_failed("link_failed", user, error)
         return
@@ -81,9 +81,9 @@ def dispatch(link: VerigatorUser) -> None:
 
 def _dispatch_another(link: VerigatorUser) -> None:
     """Dispatch one whose number the site has changed, within limits: a profile page may let users do so at will."""
-    caps = _site_number_limits(link.pk)
+    consumed = _site_number_limits(link.pk)
     with suppress(Refused):  # sync registers it, or the login
-        rate_limits.reserve(lambda: rate_limits.consume(caps))
+        rate_limits.reserve(lambda: rate_limits.consume(consumed))
         dispatch(link)
 
 

@@ -71,9 +71,9 @@ def login_verified(client: Client | AsyncClient, user: Any, backend: str | None 
     """
     client.force_login(user, backend)
     link = links.ensure(user)
-    policy.assess(user, link)  # the cache may remember another test's user under this primary key
+    policy.evaluate(user, link)  # the cache may remember another test's user under this primary key
     session = client.session
-    session[PROOF_KEY] = new_proof(user, link.epoch if link else "", METHOD_SMS)
+    session[PROOF_KEY] = new_proof(user, link.trust_version if link else "", METHOD_SMS)
     session.save()
     # Sessions kept in the cookie itself have a new key now.
     client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key or ""

@@ -30,7 +30,7 @@ class AccountView(VerifiedRequiredMixin, View):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         # What changes something is not left to what was read a minute ago.
-        if request.method == "POST" and not session_guard(request).recheck(request.user).is_authenticated:
+        if request.method == "POST" and not session_guard(request).revalidate(request.user).is_authenticated:
             return redirect(settings.LOGIN_URL)
         return with_referrer_policy(super().dispatch(request, *args, **kwargs))
 

@@ -41,7 +41,7 @@ class EnrolView(Page, NextMixin, FormView):  # type: ignore[type-arg]
             self.challenge = None  # a cookie that somebody planted is not to take this user's number
         if self.challenge is None and request.method == "POST":
             # A new phone is not left to a trust that ended a moment ago.
-            session_guard(request).recheck(request.user)
+            session_guard(request).revalidate(request.user)
         self.user = self.challenge.user if self.challenge else request.user
         if not self.user.is_authenticated:
             return redirect(settings.LOGIN_URL)

@@ -238,7 +238,7 @@ def test_the_proof_of_one_user_is_none_for_another(site, alice, bob):
     browser = site.logged_in(bob)
     assert browser.give_password(alice)["Location"] == PIN
     assert browser.is_nobody()
-    assert not any(bob_s in str(session_of(browser)) for bob_s in (f"'{bob.pk}'", "epoch"))
+    assert not any(bob_s in str(session_of(browser)) for bob_s in (f"'{bob.pk}'", "trust_version"))
     assert browser.get("/verified/")["Location"].startswith(LOGIN)
 
 
@@ -448,4 +448,4 @@ def test_a_reset_by_support_ends_the_session(site, alice, staff):
     site.wait(61)
     assert browser.get(HOME)["Location"].startswith(LOGIN)
     assert browser.is_nobody()
-    assert VerigatorUser.objects.get(user=alice).epoch != link.epoch
+    assert VerigatorUser.objects.get(user=alice).trust_version != link.trust_version

@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 
 from django_verigator.flows import sending
 from django_verigator.flows.session import PROOF_KEY
-from django_verigator.models import Challenge, PhoneChange, VerigatorUser, new_epoch
+from django_verigator.models import Challenge, PhoneChange, VerigatorUser, new_trust_version
 
 from .actors import CODES, ENROL, HOME, LOGIN, MODEL_BACKEND, PENDING, PHONE, PIN, SECURITY
 from .conftest import each_store
@@ -168,9 +168,9 @@ def test_a_password_that_changes_between_the_steps_ends_the_login(site, alice):
 
 
 CHANGES = {
-    "phone": {"phone_number": "+37255510008", "epoch": "another"},
+    "phone": {"phone_number": "+37255510008", "trust_version": "another"},
     "UserID": {"verigator_id": "11111111-2222-4333-8444-555555555555"},
-    "epoch": {"epoch": new_epoch()},
+    "trust_version": {"trust_version": new_trust_version()},
 }
 
 

@@ -110,7 +110,7 @@ def test_somebody_else_s_number_needs_the_pin_on_it(site, alice, bob):
     for number in range(7):
         attacker.post(CONFIRM, {"pin": site.wrong(number)})
     assert site.link(bob).phone_number == "+37255520002"
-    assert site.link(alice).epoch == before.epoch
+    assert site.link(alice).trust_version == before.trust_version
     assert site.link(alice).verigator_id == before.verigator_id
     assert alice_s.get(SECURITY).status_code == HTTPStatus.OK
     assert site.pending(alice).give_pin(site.pin(alice))["Location"] == HOME
@@ -172,7 +172,7 @@ def test_a_change_ends_what_was_trusted_before_and_tells_the_owner(site, alice):
     site.person(alice).browsers.clear()
     assert forgotten.give_password(alice)["Location"] == PIN
     assert forgotten.is_nobody()
-    assert site.link(alice).epoch != old.epoch
+    assert site.link(alice).trust_version != old.trust_version
     assert [row.verigator_id for row in RemoteDeletion.objects.all()] == [old.verigator_id]
 
 
@@ -193,7 +193,11 @@ def test_staff_without_the_permission_do_nothing(site, alice, permissions):
     for url in ("verigatoruser/add/", f"verigatoruser/{before.pk}/delete/", "challenge/add/"):
         assert desk.post(f"/admin/django_verigator/{url}", {"post": "yes"}).status_code == HTTPStatus.FORBIDDEN
     after = site.link(alice)
-    assert (after.phone_number, after.epoch, after.state) == (before.phone_number, before.epoch, before.state)
+    assert (after.phone_number, after.trust_version, after.state) == (
+        before.phone_number,
+        before.trust_version,
+        before.state,
+    )
     assert not RecoveryCode.objects.exists()
     assert len(site.calls) == calls
 

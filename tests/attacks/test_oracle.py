@@ -48,7 +48,11 @@ def test_I1__a_session_with_somebody_else_s_proof(site, alice, bob, complaints):
     browser = site.logged_in(bob)
     stolen = site.old_session(alice)
     session = stolen.session
-    session[PROOF_KEY] = {**browser.session[PROOF_KEY], "user": str(alice.pk), "epoch": site.link(alice).epoch}
+    session[PROOF_KEY] = {
+        **browser.session[PROOF_KEY],
+        "user": str(alice.pk),
+        "trust_version": site.link(alice).trust_version,
+    }
     session.save()
     stolen.cookies["sessionid"] = session.session_key
     assert stolen.acts_as == str(alice.pk)

@@ -171,7 +171,7 @@ class Walk(RuleBasedStateMachine):
             user.is_staff = user.is_superuser = person.staff
             user.set_password(person.secret)
             user.save()
-            person.epoch = user.verigator.epoch
+            person.trust_version = user.verigator.trust_version
             self.beliefs.people[name] = person
             self.beliefs.name_of[person.pk] = name
         self.browsers = [Client() for _ in range(4)]
@@ -227,7 +227,7 @@ class Walk(RuleBasedStateMachine):
         key, nonce = _session_key(client), _nonce(client)
         if nonce and nonce not in beliefs.pending:
             person = beliefs.people[subject or before.subject]
-            beliefs.pending[nonce] = Pending(person.name, self.clock.now(), person.password, person.epoch)
+            beliefs.pending[nonce] = Pending(person.name, self.clock.now(), person.password, person.trust_version)
         fresh = witness.calls[calls:]
         assert len(fresh) <= 6, "a request is bounded"
         self._starts(fresh, nonce or before.nonce)
@@ -301,7 +301,7 @@ class Walk(RuleBasedStateMachine):
     def _right_pin(self, person: Person, waiting: Pending, call: Call, before: _Before, key: str) -> None:
         """The provider said yes; whether that is a proof, and for which session, is decided here."""
         now, beliefs = self.clock.now(), self.beliefs
-        may = person.active and waiting.password == person.password and waiting.epoch == person.epoch
+        may = person.active and waiting.password == person.password and waiting.trust_version == person.trust_version
         may = may and now - person.accepted.get(call.pin, -PIN_REUSE_SECONDS) >= PIN_REUSE_SECONDS
         in_force = before.uids[person.name] == call.user_id
         acting = before.user == person.name and beliefs.may_act(before.key, person, now, strictly=False)
@@ -314,15 +314,15 @@ class Walk(RuleBasedStateMachine):
         if not may:
             self.seen["right PIN refused"] += 1
             return
-        if not in_force and link.epoch != person.epoch:
-            beliefs.new_epoch(person, link.epoch, now)
+        if not in_force and link.trust_version != person.trust_version:
+            beliefs.new_trust_version(person, link.trust_version, now)
             assert link.verigator_id == call.user_id
             self.seen["new phone" if before.phones[person.name] else "first phone"] += 1
         elif not in_force:
             return  # refused
         if accepted and self._user_in(key) == str(person.pk):
             self.seen["step-up" if before.user == person.name else "login by PIN"] += 1
-            beliefs.proofs[key, person.name] = Proof(person.name, now, person.epoch, real=True)
+            beliefs.proofs[key, person.name] = Proof(person.name, now, person.trust_version, real=True)
             beliefs.ended.add(before.nonce)
             person.accepted[call.pin] = now
             person.failures = 0
@@ -338,7 +338,12 @@ class Walk(RuleBasedStateMachine):
             return
         person, now = self.beliefs.people[waiting.user], self.clock.now()
         good = typed in person.codes and (person.codes[typed] or now) >= now
-        good = good and person.active and waiting.epoch == person.epoch and waiting.password == person.password
+        good = (
+            good
+            and person.active
+            and waiting.trust_version == person.trust_version
+            and waiting.password == person.password
+        )
         good = good and now - waiting.since <= PENDING_SECONDS and before.nonce not in self.beliefs.ended
         assert good, "a recovery code was accepted that is none"
         self.seen["recovery code"] += 1
@@ -346,7 +351,7 @@ class Walk(RuleBasedStateMachine):
         person.used_codes.append(typed)
         person.failures = 0
         self.beliefs.ended.add(before.nonce)
-        self.beliefs.proofs[key, person.name] = Proof(person.name, now, person.epoch, real=True)
+        self.beliefs.proofs[key, person.name] = Proof(person.name, now, person.trust_version, real=True)
 
     def _trusted_browser(self, before: _Before, key: str) -> None:
         user, now = self._user_in(key), self.clock.now()
@@ -357,13 +362,14 @@ class Walk(RuleBasedStateMachine):
             trust = self.beliefs.trusts.get(value)
             if (
                 trust is not None
-                and (trust.user, trust.epoch, trust.password) == (person.name, person.epoch, person.password)
+                and (trust.user, trust.trust_version, trust.password)
+                == (person.name, person.trust_version, person.password)
                 and now < trust.until
             ):
                 known = self.beliefs.proof(key, person)
                 if not self.beliefs.is_good(known, person):
                     self.seen["login by trusted browser"] += 1
-                    self.beliefs.proofs[key, person.name] = Proof(person.name, now, person.epoch, real=False)
+                    self.beliefs.proofs[key, person.name] = Proof(person.name, now, person.trust_version, real=False)
 
     def _new_trust(self, before: _Before, client: Client) -> None:
         for value in set(_trust_cookies(client)) - set(before.trust_cookies):
@@ -374,24 +380,24 @@ class Walk(RuleBasedStateMachine):
             assert proof.real, "trust makes trust"
             assert proof.at == self.clock.now() or self.clock.now() - proof.at < 5
             until = self.clock.now() + TRUST_DAYS * 24 * 3600
-            self.beliefs.trusts[value] = Trust(person.name, person.epoch, person.password, until)
+            self.beliefs.trusts[value] = Trust(person.name, person.trust_version, person.password, until)
 
     def _ended_browsers(self, before: _Before, key: str) -> None:
         """Whoever ends a trusted browser ends every session but this one; the other trusted browsers stay."""
         person, now = self.beliefs.people.get(before.user), self.clock.now()
-        if person is None or self.links[person.name].epoch == person.epoch:
+        if person is None or self.links[person.name].trust_version == person.trust_version:
             return
         assert self.beliefs.may_act(before.key, person, now, strictly=True), "somebody else ended a trusted browser"
-        old, epoch = person.epoch, self.links[person.name].epoch
-        self.beliefs.new_epoch(person, epoch, now)
+        old, trust_version = person.trust_version, self.links[person.name].trust_version
+        self.beliefs.new_trust_version(person, trust_version, now)
         proof = self.beliefs.proof(key, person)
-        if proof is not None and proof.epoch == old:
-            self.beliefs.proofs[key, person.name] = replace(proof, epoch=epoch)
+        if proof is not None and proof.trust_version == old:
+            self.beliefs.proofs[key, person.name] = replace(proof, trust_version=trust_version)
         for value, trust in self.beliefs.trusts.items():
-            if (trust.user, trust.epoch) != (person.name, old):
+            if (trust.user, trust.trust_version) != (person.name, old):
                 continue
             if TrustedBrowser.objects.filter(digest=digest("browser", value)).exists():
-                trust.epoch = epoch
+                trust.trust_version = trust_version
             else:
                 trust.until = 0.0
         self.seen["ended a trusted browser"] += 1
@@ -423,7 +429,7 @@ class Walk(RuleBasedStateMachine):
             proof = self.beliefs.proof(before.key, person)
             assert proof is not None, f"{person.name} has proved nothing"
             assert proof.real
-            assert proof.epoch == person.epoch
+            assert proof.trust_version == person.trust_version
             assert now - proof.at <= STEP_UP_SECONDS + 1
         if changes or (data is not None and url == CODES and "codes" in context):
             assert about["password_right"], "something was changed without the password"
@@ -668,9 +674,9 @@ class Walk(RuleBasedStateMachine):
         support.reset(user, by="the walk")
         person.used_codes += person.codes
         person.codes = {}
-        epoch = VerigatorUser.objects.get(user_id=person.pk).epoch
-        assert epoch != person.epoch, "a reset ends every session"
-        self.beliefs.new_epoch(person, epoch, self.clock.now())
+        trust_version = VerigatorUser.objects.get(user_id=person.pk).trust_version
+        assert trust_version != person.trust_version, "a reset ends every session"
+        self.beliefs.new_trust_version(person, trust_version, self.clock.now())
         person.sent = None
         self.beliefs.ended |= {nonce for nonce, each in self.beliefs.pending.items() if each.user == name}
 
@@ -699,8 +705,8 @@ class Walk(RuleBasedStateMachine):
     def _save(self, user: Any, person: Person) -> None:
         user.save()
         if not person.active:  # ends the proofs of one who is not, for good
-            epoch = VerigatorUser.objects.get(user_id=person.pk).epoch
-            self.beliefs.new_epoch(person, epoch, self.clock.now())
+            trust_version = VerigatorUser.objects.get(user_id=person.pk).trust_version
+            self.beliefs.new_trust_version(person, trust_version, self.clock.now())
 
     @action(2, trouble=st.sampled_from(("", "", *TROUBLES)))
     def provider(self, trouble: str) -> None:
@@ -748,7 +754,7 @@ class Walk(RuleBasedStateMachine):
         required = self.policy["REQUIRED"]
         for person in self._all():
             link = self.links[person.name]
-            assert link.epoch == person.epoch, "trust has ended for no reason"
+            assert link.trust_version == person.trust_version, "trust has ended for no reason"
             owes = {
                 "enrolled": link.has_usable_phone,
                 "all": True,
@@ -763,8 +769,8 @@ class Walk(RuleBasedStateMachine):
     def _look_at_sessions(self) -> None:
         """I1 and I4 in the store: no trusted session without its proof, and nothing in any that must not be there."""
         for key in self.sessions:
-            person, epoch = self.trusted.get(key, (None, ""))
-            if person is not None and epoch == person.epoch:
+            person, trust_version = self.trusted.get(key, (None, ""))
+            if person is not None and trust_version == person.trust_version:
                 proof = self.beliefs.proof(key, person)
                 assert self.beliefs.is_good(proof, person), f"{person.name} is trusted and has proved nothing"
 
@@ -777,7 +783,7 @@ class Walk(RuleBasedStateMachine):
         person, mark = self.beliefs.by_pk(data.get(SESSION_KEY)), data.get(PROOF_KEY)
         self.trusted.pop(key, None)
         if person is not None and mark is not None and mark["user"] == str(person.pk):
-            self.trusted[key] = person, mark["epoch"]
+            self.trusted[key] = person, mark["trust_version"]
 
     def _look_at_mails_and_log(self) -> None:
         texts = [f"{each.subject}\n{each.body}" for each in mail.outbox[self.mails_read :]] + self.log

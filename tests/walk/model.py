@@ -29,7 +29,7 @@ class Proof:
 
     user: str
     at: float
-    epoch: str
+    trust_version: str
     real: bool
 
 
@@ -40,7 +40,7 @@ class Pending:
     user: str
     since: float
     password: int
-    epoch: str
+    trust_version: str
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Trust:
     """A trusted browser's cookie."""
 
     user: str
-    epoch: str
+    trust_version: str
     password: int
     until: float
 
@@ -73,7 +73,7 @@ class Person:
     """How often the password was changed."""
     active: bool = True
     staff: bool = False
-    epoch: str = ""
+    trust_version: str = ""
     codes: dict[str, float | None] = field(default_factory=dict)
     """Unused recovery codes, and until when they are good (None: for ever)."""
     used_codes: list[str] = field(default_factory=list)
@@ -112,11 +112,11 @@ class Beliefs:
         return self.proofs.get((session_key, person.name))
 
     def is_good(self, proof: Proof | None, person: Person) -> bool:
-        return proof is not None and proof.epoch == person.epoch
+        return proof is not None and proof.trust_version == person.trust_version
 
-    def new_epoch(self, person: Person, epoch: str, now: float) -> None:
-        self.epoch_ended[person.epoch] = now
-        person.epoch = epoch
+    def new_trust_version(self, person: Person, trust_version: str, now: float) -> None:
+        self.epoch_ended[person.trust_version] = now
+        person.trust_version = trust_version
 
     def move(self, old_key: str, new_key: str) -> None:
         """Django has given a session another key, and kept what is in it."""
@@ -138,4 +138,4 @@ class Beliefs:
         proof = self.proof(session_key, person)
         if proof is None:
             return False
-        return proof.epoch == person.epoch or now - self.epoch_ended[proof.epoch] <= slack
+        return proof.trust_version == person.trust_version or now - self.epoch_ended[proof.trust_version] <= slack

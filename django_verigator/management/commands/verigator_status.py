@@ -54,7 +54,7 @@ class Command(BaseCommand):
         number = links.number_to_take_over(link, user)
         # As the next login will find it; nothing is written for it.
         coming = links.new(user) if number or link is None else link
-        owes = policy.owes_second_factor(user, coming)
+        owes = policy.is_second_factor_required(user, coming)
         self.stdout.write(f"{shown.user(user)}: {'owes the second step' if owes else 'owes no second step'}")
         if number:
             self.stdout.write(f"number on the site, taken over at the next login: {phone.mask(number)}")

@@ -92,7 +92,7 @@ def sync_all(
         AlreadyRunningError: another run is under way.
     """
 
-    def work(run: Run, pool: WorkerPool | None, report: SyncReport) -> None:
+    def phases(run: Run, pool: WorkerPool | None, report: SyncReport) -> None:
         run.phase(Phase.LINKS)
         missing_links.make_missing_links(run)
         sync = Phases(run, pool, report, due_only=due_only)
@@ -113,7 +113,7 @@ def sync_all(
         if enqueue is None:
             sync.report_others()
 
-    return _run(work, progress, due_only=due_only, workers=workers, stop=stop)
+    return _run(phases, progress, due_only=due_only, workers=workers, stop=stop)
 
 
 def delete_unknown(
@@ -131,12 +131,12 @@ def delete_unknown(
         AlreadyRunningError: another run is under way.
     """
 
-    def work(run: Run, pool: WorkerPool | None, report: SyncReport) -> None:
+    def delete(run: Run, pool: WorkerPool | None, report: SyncReport) -> None:
         sync = Phases(run, pool, report)
         sync.note_unknown(count)
         sync.delete()
 
-    return _run(work, progress, due_only=False, workers=workers, stop=stop)
+    return _run(delete, progress, due_only=False, workers=workers, stop=stop)
 
 
 def register_batch(link_pks: Collection[int], *, workers: int | None = None) -> SyncReport:
@@ -154,7 +154,7 @@ def register_batch(link_pks: Collection[int], *, workers: int | None = None) -> 
 
 
 def _run(
-    work: Callable[[Run, WorkerPool | None, SyncReport], None],
+    phases: Callable[[Run, WorkerPool | None, SyncReport], None],
     progress: Callable[[Progress], None] | None,
     *,
     due_only: bool,
@@ -167,10 +167,10 @@ def _run(
     run = start_run(report.as_counts, progress, due_only=due_only, stop=stop)
     try:
         if backend is None:
-            work(run, None, report)
+            phases(run, None, report)
         else:
             with WorkerPool(backend, workers or config.SYNC_WORKERS, config.SYNC_CALLS_PER_SECOND, run.stop) as pool:
-                work(run, pool, report)
+                phases(run, pool, report)
                 report.down = pool.down.reason if pool.down else ""
                 report.why = report.why or pool.why
         report.stopped = run.stop.is_set()

@@ -100,7 +100,7 @@ def test_session_whose_proof_has_ended__ends_at_a_login_page(visitor, boss, path
     sign_in(visitor, "/otp-login/", device_of(boss), "boss")
     visitor.gives_pin()
     assert visitor.gets_in()
-    VerigatorUser.objects.filter(user=boss).update(epoch="another")  # as support's reset does
+    VerigatorUser.objects.filter(user=boss).update(trust_version="another")  # as support's reset does
     cache.clear()
     assert visitor.get(path).status_code in (200, 302)
     assert not visitor.gets_in()
