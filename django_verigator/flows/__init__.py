@@ -1,1 +1,1 @@
-"""All rules of the second step. Only modules here send our signals, write the session, or call ``auth.login``."""
+"""All rules of a login. Only modules here write the session, call ``auth.login`` or send the signals about a login."""
