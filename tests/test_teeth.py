@@ -1,4 +1,4 @@
-"""What taking a protection away (tests/weakenings) did not show elsewhere."""
+"""What taking a protection away (tests/mutations) did not show elsewhere."""
 
 from __future__ import annotations
 

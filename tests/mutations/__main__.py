@@ -1,6 +1,6 @@
-"""Takes one protection away at a time and shows which test notices it: ``python -m tests.weakenings``.
+"""Takes one protection away at a time and shows which test notices it: ``python -m tests.mutations``.
 
-Works in copies of the tree in a temporary folder. Prints a table; ends with an error if a weakening was not noticed.
+Works in copies of the tree in a temporary folder. Prints a table; ends with an error if a mutation was not noticed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .catalogue import Moved, Weakening, read
+from .catalogue import Missing, Mutation, read
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "weakenings.md"
+PAGE = ROOT / "docs" / "mutations.md"
 COPIED = ("django_verigator", "tests", "docs", "example_project", "pyproject.toml")
 NOT_NOTICED, BROKEN, TOO_LONG = "NOT NOTICED", "DOES NOT RUN", "TOOK TOO LONG"
 _FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[.*)?(?: - .*)?$", re.MULTILINE)
@@ -32,7 +32,7 @@ _FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[.*)?(?: - .*)?$", re.
 
 @dataclass(frozen=True)
 class Result:
-    weakening: Weakening
+    mutation: Mutation
     noticed_by: str
     seconds: float
     output: str = ""
@@ -42,22 +42,22 @@ class Result:
         return self.noticed_by not in (NOT_NOTICED, BROKEN, TOO_LONG)
 
 
-def problems(weakenings: list[Weakening]) -> list[str]:
+def problems(mutations: list[Mutation]) -> list[str]:
     """Return where the catalogue is behind the code."""
     found = []
-    for weakening in weakenings:
+    for mutation in mutations:
         try:
-            for path, text in weakening.texts(ROOT / "django_verigator").items():
+            for path, text in mutation.texts(ROOT / "django_verigator").items():
                 compile(text, path, "exec")
-        except (Moved, SyntaxError, OSError) as error:
-            found.append(f"{weakening.name}: {error}")
-    names = [weakening.name for weakening in weakenings]
+        except (Missing, SyntaxError, OSError) as error:
+            found.append(f"{mutation.name}: {error}")
+    names = [mutation.name for mutation in mutations]
     return found + [f"twice: {name}" for name in sorted(set(names)) if names.count(name) > 1]
 
 
 @contextmanager
-def weakened(root: Path, weakening: Weakening) -> Iterator[None]:
-    texts = weakening.texts(root / "django_verigator")
+def mutated(root: Path, mutation: Mutation) -> Iterator[None]:
+    texts = mutation.texts(root / "django_verigator")
     before = {path: path.read_text() for path in texts}
     try:
         for path, text in texts.items():
@@ -131,14 +131,14 @@ class Control:
         return [test for test, passes in self.passes.items() if not passes]
 
 
-def try_one(root: Path, weakening: Weakening, control: Control, options: argparse.Namespace) -> Result:
+def try_one(root: Path, mutation: Mutation, control: Control, options: argparse.Namespace) -> Result:
     """Run the tests that the catalogue names, then all others, until one fails."""
     began = time.monotonic()
     # Apart, since pytest-django would run the quick tests of both before the attacks.
-    suites = [files for pattern in weakening.suite if (files := expand(root, pattern))]
-    stages = [["-k", weakening.tests, *suite] for suite in suites] + ([] if options.named else suites[::-1])
+    suites = [files for pattern in mutation.suite if (files := expand(root, pattern))]
+    stages = [["-k", mutation.tests, *suite] for suite in suites] + ([] if options.named else suites[::-1])
     chance: list[str] = []
-    with weakened(root, weakening):
+    with mutated(root, mutation):
         for arguments in stages:
             while True:
                 aside = [f"--deselect={test}" for test in (*control.failing, *chance)]
@@ -147,13 +147,13 @@ def try_one(root: Path, weakening: Weakening, control: Control, options: argpars
                 if found is None:
                     break
                 if "::" not in found:
-                    return Result(weakening, found, time.monotonic() - began, output)
+                    return Result(mutation, found, time.monotonic() - began, output)
                 if not control.believes(found):
                     continue
                 if pytest(root, [found], options.timeout)[0] == 1:
-                    return Result(weakening, found, time.monotonic() - began, output)
+                    return Result(mutation, found, time.monotonic() - began, output)
                 chance.append(found)  # by itself it passes: what failed was something else
-    return Result(weakening, NOT_NOTICED, time.monotonic() - began)
+    return Result(mutation, NOT_NOTICED, time.monotonic() - began)
 
 
 def copy_tree(folder: Path) -> Path:
@@ -168,8 +168,8 @@ def copy_tree(folder: Path) -> Path:
     return target
 
 
-def run(chosen: list[Weakening], options: argparse.Namespace) -> list[Result]:
-    waiting: queue.SimpleQueue[tuple[int, Weakening]] = queue.SimpleQueue()
+def run(chosen: list[Mutation], options: argparse.Namespace) -> list[Result]:
+    waiting: queue.SimpleQueue[tuple[int, Mutation]] = queue.SimpleQueue()
     for pair in enumerate(chosen):
         waiting.put(pair)
     results: dict[int, Result] = {}
@@ -177,18 +177,18 @@ def run(chosen: list[Weakening], options: argparse.Namespace) -> list[Result]:
     def work(root: Path) -> None:
         while True:
             try:
-                number, weakening = waiting.get_nowait()
+                number, mutation = waiting.get_nowait()
             except queue.Empty:
                 return
-            result = results[number] = try_one(root, weakening, control, options)
+            result = results[number] = try_one(root, mutation, control, options)
             print(
-                f"{len(results)}/{len(chosen)} {result.seconds:4.0f} s  {weakening.name}: {result.noticed_by}",
+                f"{len(results)}/{len(chosen)} {result.seconds:4.0f} s  {mutation.name}: {result.noticed_by}",
                 flush=True,
             )
             if result.noticed_by in (BROKEN, TOO_LONG):
                 print(result.output[-2000:], flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="weakenings-") as name:
+    with tempfile.TemporaryDirectory(prefix="mutations-") as name:
         folder = Path(name)
         control = Control(copy_tree(folder / "as it is"), options.timeout)
         roots = [copy_tree(folder / str(number)) for number in range(options.at_once)]
@@ -204,46 +204,46 @@ def run(chosen: list[Weakening], options: argparse.Namespace) -> list[Result]:
 
 
 def table(results: list[Result]) -> str:
-    return "\n".join(["| weakened | noticed by |", "|---|---|", *(row(result) for result in results)])
+    return "\n".join(["| mutation | noticed by |", "|---|---|", *(row(result) for result in results)])
 
 
 def row(result: Result) -> str:
     shown = f"`{result.noticed_by.removeprefix('tests/')}`" if result.is_noticed else f"**{result.noticed_by}**"
-    return f"| {result.weakening.name} | {shown} |"
+    return f"| {result.mutation.name} | {shown} |"
 
 
-def write(results: list[Result], weakenings: list[Weakening]) -> None:
+def write(results: list[Result], mutations: list[Mutation]) -> None:
     """Put these results into the table of the page, in the order of the catalogue; the others stay."""
     head, rule, old = PAGE.read_text(encoding="utf-8").partition("|---|---|\n")
     rows = {line.strip("| ").split(" | ")[0]: line for line in old.splitlines()}
-    rows |= {result.weakening.name: row(result) for result in results}
-    lines = [rows[weakening.name] for weakening in weakenings if weakening.name in rows]
+    rows |= {result.mutation.name: row(result) for result in results}
+    lines = [rows[mutation.name] for mutation in mutations if mutation.name in rows]
     PAGE.write_text(head + rule + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.weakenings", description=__doc__)
-    parser.add_argument("-k", dest="words", default="", help="only weakenings whose name contains this")
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__)
+    parser.add_argument("-k", dest="words", default="", help="only mutations whose name contains this")
     parser.add_argument("-n", dest="at_once", type=int, default=2, help="how many at the same time")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one run of pytest")
     parser.add_argument("--named", action="store_true", help="only the tests that the catalogue names: quicker")
-    parser.add_argument("--write", action="store_true", help="put the results into docs/weakenings.md")
+    parser.add_argument("--write", action="store_true", help="put the results into docs/mutations.md")
     parser.add_argument("--check", action="store_true", help="only see whether the texts are still there")
     options = parser.parse_args()
-    weakenings = read()
-    found = problems(weakenings)
+    mutations = read()
+    found = problems(mutations)
     if found:
         print("\n\n".join(found))
         print(f"\n{len(found)} no longer fit the code: bring catalogue.txt up to date.")
         return 2
-    chosen = [weakening for weakening in weakenings if options.words in weakening.name]
-    print(f"{len(weakenings)} weakenings, {len(chosen)} chosen")
+    chosen = [mutation for mutation in mutations if options.words in mutation.name]
+    print(f"{len(mutations)} mutations, {len(chosen)} chosen")
     if options.check:
         return 0
     began = time.monotonic()
     results = run(chosen, options)
     if options.write:
-        write(results, weakenings)
+        write(results, mutations)
     noticed = sum(result.is_noticed for result in results)
     print(
         f"\n{table(results)}\n\n{noticed} of {len(results)} noticed, in {(time.monotonic() - began) / 60:.0f} minutes"
