@@ -223,12 +223,12 @@ def write(results: list[Result], mutations: list[Mutation]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__)
-    parser.add_argument("-k", dest="words", default="", help="only mutations whose name contains this")
+    parser.add_argument("-k", dest="words", action="append", help="only mutations whose name contains this, or another -k")
     parser.add_argument("-n", dest="at_once", type=int, default=2, help="how many at the same time")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one run of pytest")
     parser.add_argument("--named", action="store_true", help="only the tests that the catalogue names: quicker")
     parser.add_argument("--write", action="store_true", help="put the results into docs/mutations.md")
-    parser.add_argument("--check", action="store_true", help="only see whether the texts are still there")
+    parser.add_argument("--check", action="store_true", help="only see whether it all fits the code")
     options = parser.parse_args()
     mutations = read()
     found = problems(mutations)
@@ -236,7 +236,7 @@ def main() -> int:
         print("\n\n".join(found))
         print(f"\n{len(found)} no longer fit the code: bring catalogue.txt up to date.")
         return 2
-    chosen = [mutation for mutation in mutations if options.words in mutation.name]
+    chosen = [mutation for mutation in mutations if any(words in mutation.name for words in options.words or [""])]
     print(f"{len(mutations)} mutations, {len(chosen)} chosen")
     if options.check:
         return 0
