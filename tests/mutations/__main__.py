@@ -223,7 +223,7 @@ def write(results: list[Result], mutations: list[Mutation]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__)
-    parser.add_argument("-k", dest="words", action="append", help="only mutations whose name contains this, or another -k")
+    parser.add_argument("-k", dest="words", action="append", help="only those with this in their name (repeatable)")
     parser.add_argument("-n", dest="at_once", type=int, default=2, help="how many at the same time")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one run of pytest")
     parser.add_argument("--named", action="store_true", help="only the tests that the catalogue names: quicker")
