@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 _SALT = "django_verigator."
@@ -21,12 +20,12 @@ def digests(kind: str, value: str) -> list[str]:
     return [salted_hmac(_SALT + kind, value, secret=key, algorithm="sha256").hexdigest() for key in keys]
 
 
-def auth_hash_of(user: Any) -> str:
+def auth_hash_of(user: AbstractBaseUser) -> str:
     """Return what sessions keep of the user's password, as Django has it; "" where the user model has none."""
     return str(user.get_session_auth_hash()) if hasattr(user, "get_session_auth_hash") else ""
 
 
-def is_auth_hash_of(user: Any, stored: str) -> bool:
+def is_auth_hash_of(user: AbstractBaseUser, stored: str) -> bool:
     # Under SECRET_KEY_FALLBACKS as well: a rotated key is not a new password.
     fallbacks = user.get_session_auth_fallback_hash() if hasattr(user, "get_session_auth_fallback_hash") else ()
     return any(constant_time_compare(stored, known) for known in (auth_hash_of(user), *fallbacks))

@@ -8,6 +8,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import DatabaseError
 from django.db.models import Model
 from django.dispatch import Signal
@@ -17,7 +18,9 @@ from . import shown
 logger = logging.getLogger("django_verigator")
 
 
-def record(event: str, user: Any, *, signal: Signal | None = None, level: int = logging.INFO, **details: Any) -> None:
+def record(
+    event: str, user: AbstractBaseUser, *, signal: Signal | None = None, level: int = logging.INFO, **details: Any
+) -> None:
     """Log an outcome and tell the site's receivers; a receiver that raises is logged and stops nothing.
 
     ``details`` go to both: the signal gets them as they are, the log their plain values, and of our rows the primary
@@ -66,7 +69,7 @@ def sqlstate(error: BaseException) -> str | None:
     return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
 
 
-def site_failed(event: str, user: Any, error: BaseException) -> None:
+def site_failed(event: str, user: AbstractBaseUser, error: BaseException) -> None:
     """Log what a function of the site has raised, with the traceback but without the message: see ``describe``."""
     logger.error("%s user=%s error=%s", event, shown.key(user), describe(error), exc_info=traceback_alone(error))
 

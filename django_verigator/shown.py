@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
+
 from . import phone
 from .cleaning import plain_text
 
@@ -24,12 +26,12 @@ def name(value: object) -> str:
     return one_line(value)
 
 
-def key(user: Any) -> Any:
+def key(user: AbstractBaseUser) -> Any:
     """Return a user's primary key for the log; on some sites it is the username."""
     return name(user.pk) if isinstance(user.pk, str) else user.pk
 
 
-def user(user: Any) -> str:
+def user(user: AbstractBaseUser) -> str:
     """Return a user's name as ``name`` does, with the primary key where the name alone does not tell who it is."""
     username = str(user.get_username())
     shown = name(username)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import auth
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Q
 from django.http import HttpRequest
 
@@ -50,12 +51,12 @@ def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
     return True
 
 
-def needs_password(user: Any) -> bool:
+def needs_password(user: AbstractBaseUser) -> bool:
     """Whether the password is asked for before something is changed that protects the account."""
     return enrolment.has_password(user)
 
 
-def change_phone(request: HttpRequest, user: Any, phone_number: str, next_url: str) -> None:
+def change_phone(request: HttpRequest, user: AbstractBaseUser, phone_number: str, next_url: str) -> None:
     """Send a PIN to a new phone of a user who has proved the old one; the old one is in force until the PIN is back.
 
     Args:
@@ -79,7 +80,7 @@ def change_phone(request: HttpRequest, user: Any, phone_number: str, next_url: s
     enrolment.start_or_forget(request, following, link, change)
 
 
-def renew_recovery_codes(request: HttpRequest, user: Any) -> list[str]:
+def renew_recovery_codes(request: HttpRequest, user: AbstractBaseUser) -> list[str]:
     """Return a new set of recovery codes of a user who has proved the phone; the old set is worth nothing any more.
 
     Raises:
@@ -93,18 +94,18 @@ def renew_recovery_codes(request: HttpRequest, user: Any) -> list[str]:
     return codes
 
 
-def proposed_phone(user: Any) -> str:
+def proposed_phone(user: AbstractBaseUser) -> str:
     """Return the number (E.164) that the site has by now in place of the one that the user confirmed, or ""."""
     return site_phones.changed_number(user, links.ensure(user))
 
 
-def keep_phone(user: Any) -> None:
+def keep_phone(user: AbstractBaseUser) -> None:
     """Stop proposing the number that the site has now; the phone in force stays."""
     site_phones.dismiss_change(user)
     events.record("proposal_declined", user)
 
 
-def overview(user: Any) -> dict[str, Any]:
+def overview(user: AbstractBaseUser) -> dict[str, Any]:
     """Return what a user may see of the own second step: phone, codes, browsers, the last sign-ins and failures."""
     link = links.ensure(user)
     # Of the others, a thief of the password could make as many as push what is worth reading off the list.
@@ -120,7 +121,7 @@ def overview(user: Any) -> dict[str, Any]:
     }
 
 
-def end_browser(request: HttpRequest, user: Any, pk: str | None) -> None:
+def end_browser(request: HttpRequest, user: AbstractBaseUser, pk: str | None) -> None:
     """End the trust in one of the user's browsers, or in all of them, and every session of the user but this one.
 
     Whoever has such a browser may be in already, in a session that the cookie has opened.

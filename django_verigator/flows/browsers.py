@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import timedelta
-from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -49,7 +49,7 @@ def is_enabled() -> bool:
     return bool(conf.current().TRUSTED_BROWSER_DAYS > 0)
 
 
-def trust(request: HttpRequest, user: Any, *, trust_version: str, auth_hash: str, ip: str | None) -> str:
+def trust(request: HttpRequest, user: AbstractBaseUser, *, trust_version: str, auth_hash: str, ip: str | None) -> str:
     """Remember this browser for its user, and return the value of its cookie (256 random bits)."""
     token = secrets.token_urlsafe(32)
     row = TrustedBrowser(
@@ -78,7 +78,7 @@ def _first_in(marks: dict[str, str], user_agent: str) -> str:
     return next((name for name, mark in marks.items() if re.search(mark, user_agent)), "")
 
 
-def is_trusted(request: HttpRequest, user: Any, trust_version: str) -> bool:
+def is_trusted(request: HttpRequest, user: AbstractBaseUser, trust_version: str) -> bool:
     """Whether this browser is trusted for this user, password and trust version; notes when and where it was used."""
     token = request.COOKIES.get(cookie_name(user.pk), "")
     if not is_enabled() or not token or len(token) > _LONGEST:
@@ -94,12 +94,12 @@ def is_trusted(request: HttpRequest, user: Any, trust_version: str) -> bool:
     return bool(retry_on_deadlock(lambda: found.update(last_used_at=now, last_ip=client_address(request))))
 
 
-def trusted_browsers(user: Any) -> list[TrustedBrowser]:
+def trusted_browsers(user: AbstractBaseUser) -> list[TrustedBrowser]:
     """Return the user's trusted browsers, the one used last first."""
     return list(TrustedBrowser.objects.filter(user_id=user.pk, expires_at__gt=timezone.now()).order_by("-last_used_at"))
 
 
-def revoke(user: Any, pk: str | None = None) -> int:
+def revoke(user: AbstractBaseUser, pk: str | None = None) -> int:
     """End the trust in one browser of the user, or in all; return how many that were."""
     found = TrustedBrowser.objects.filter(user_id=user.pk)
     if pk is not None:
@@ -107,6 +107,6 @@ def revoke(user: Any, pk: str | None = None) -> int:
     return found.delete()[0]
 
 
-def carry_over(user: Any, trust_version: str, new_trust_version: str) -> None:
+def carry_over(user: AbstractBaseUser, trust_version: str, new_trust_version: str) -> None:
     """Have the trust in the user's browsers outlive the trust_version it was given in."""
     TrustedBrowser.objects.filter(user_id=user.pk, trust_version=trust_version).update(trust_version=new_trust_version)

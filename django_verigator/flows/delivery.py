@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.db.models import Q
 from django.utils import timezone
@@ -194,7 +195,7 @@ def _record_failure(challenge: Challenge, error: VerigatorError) -> None:
         events.record("send_failed", challenge.user, level=logging.WARNING, **error.details, backend=challenge.backend)
 
 
-def record_refusal(user: Any, refused: Refused) -> None:
+def record_refusal(user: AbstractBaseUser, refused: Refused) -> None:
     events.record(
         "send_refused",
         user,

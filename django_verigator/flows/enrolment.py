@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 
 from .. import conf
@@ -17,7 +16,7 @@ from .delivery import deliver
 from .session import session_guard
 
 
-def has_password(user: Any) -> bool:
+def has_password(user: AbstractBaseUser) -> bool:
     # An empty column is that of a user who signs in by other means; Django takes it for a usable password.
     return bool(user.password) and bool(user.has_usable_password())
 
@@ -36,13 +35,13 @@ def start_or_forget(request: HttpRequest, challenge: Challenge, link: VerigatorU
     deliver(delivery)
 
 
-def has_phone(user: Any) -> bool:
+def has_phone(user: AbstractBaseUser) -> bool:
     """Whether there is a number to send a code to."""
     link = links.ensure(user)
     return link is not None and link.has_usable_phone
 
 
-def has_unusable_number(user: Any) -> bool:
+def has_unusable_number(user: AbstractBaseUser) -> bool:
     """Whether the site has something for this user that no code can be sent to."""
     link = links.find(user)
     return link is not None and link.state == VerigatorUser.State.FAILED and not link.has_usable_phone
@@ -53,12 +52,12 @@ def needs_phone(challenge: Challenge) -> bool:
     return challenge.sent_at is None and challenge.phone_change_id is None and not has_phone(challenge.user)
 
 
-def needs_password(user: Any, challenge: Challenge | None) -> bool:
+def needs_password(user: AbstractBaseUser, challenge: Challenge | None) -> bool:
     """Whether the password is asked for before a phone is taken: unless it was given in this very login."""
     return has_password(user) and not (challenge is not None and challenge.password_given)
 
 
-def must_sign_in_anew(request: HttpRequest, user: Any, challenge: Challenge | None) -> bool:
+def must_sign_in_anew(request: HttpRequest, user: AbstractBaseUser, challenge: Challenge | None) -> bool:
     """Whether a session alone would enrol a phone, and the site does not want that: see ENROL_SECONDS."""
     seconds = conf.current().ENROL_SECONDS
     if not seconds or has_password(user) or (challenge is not None and challenge.password_given):
@@ -66,7 +65,9 @@ def must_sign_in_anew(request: HttpRequest, user: Any, challenge: Challenge | No
     return not session_guard(request).signed_in_within(user, seconds)
 
 
-def enrol(request: HttpRequest, user: Any, challenge: Challenge | None, phone_number: str, next_url: str = "") -> None:
+def enrol(
+    request: HttpRequest, user: AbstractBaseUser, challenge: Challenge | None, phone_number: str, next_url: str = ""
+) -> None:
     """Send a PIN to the first phone of a user; it counts when the PIN comes back.
 
     Args:

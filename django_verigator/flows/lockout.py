@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import check_password
 from django.db.models import F, Q
 from django.utils import timezone
@@ -56,7 +57,7 @@ def active(link: VerigatorUser | None) -> Refused | None:
     return None
 
 
-def end_after_new_password(user: Any, link: VerigatorUser | None) -> None:
+def end_after_new_password(user: AbstractBaseUser, link: VerigatorUser | None) -> None:
     # Whoever made the wrong tries knew the old password. A new one was set from the user's mailbox or by support.
     if link is None or link.consecutive_failures < conf.consecutive_failures():
         return
@@ -65,7 +66,7 @@ def end_after_new_password(user: Any, link: VerigatorUser | None) -> None:
         link.consecutive_failures = 0
 
 
-def keep_over_rehash(user: Any) -> None:
+def keep_over_rehash(user: AbstractBaseUser) -> None:
     """Called before a user is saved with a password stored anew: the hard stop ends with another one, not with that.
 
     A newer hasher stores the same password anew when it is typed right; ``set_password`` marks one that somebody chose.

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.contrib import auth
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.middleware.csrf import rotate_token
 
@@ -52,7 +53,9 @@ def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> 
     return False
 
 
-def _wait(request: HttpRequest, user: Any, link: VerigatorUser | None, *, sends: bool, **fields: Any) -> None:
+def _wait(
+    request: HttpRequest, user: AbstractBaseUser, link: VerigatorUser | None, *, sends: bool, **fields: Any
+) -> None:
     """Begin a pending login, and end the one that this browser had."""
     pending.abandon(request)
     challenge = pending.begin(request, user, link, **fields)
@@ -81,7 +84,7 @@ def intercept(request: HttpRequest, user: Any, auth_backend: str, next_url: str,
     return False
 
 
-def step_up(request: HttpRequest, user: Any, next_url: str) -> None:
+def step_up(request: HttpRequest, user: AbstractBaseUser, next_url: str) -> None:
     """Ask a logged-in user for a new proof; completing it logs nobody in."""
     running = pending.current(request)
     if running is not None and pending.is_same_login(running, user, ""):

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.sites.shortcuts import get_current_site
 from django.core.mail import send_mail
 from django.db import transaction
@@ -37,7 +38,7 @@ _UNPROVED = (Notice.LOCKED, Notice.SENDS_USED_UP)
 """Brought about by whoever knows the password; the language of that browser is not the user's."""
 
 
-def send_notice(user: Any, notice: Notice, **context: Any) -> None:
+def send_notice(user: AbstractBaseUser, notice: Notice, **context: Any) -> None:
     """Send a notice after commit, if the site wants that and the user has an address; a failure is logged only."""
     if not conf.current().NOTIFY or not _address(user):
         return
@@ -52,7 +53,7 @@ def _site_name() -> str:
     return str(get_current_site(None).name)
 
 
-def _send(user: Any, notice: Notice, context: dict[str, Any]) -> None:
+def _send(user: AbstractBaseUser, notice: Notice, context: dict[str, Any]) -> None:
     try:
         language = settings.LANGUAGE_CODE if notice in _UNPROVED else get_language()
         with override(language):
@@ -64,11 +65,11 @@ def _send(user: Any, notice: Notice, context: dict[str, Any]) -> None:
         logger.error("notice_failed user=%s notice=%s error=%s", *told, exc_info=events.traceback_alone(error))
 
 
-def _address(user: Any) -> str:
+def _address(user: AbstractBaseUser) -> str:
     return getattr(user, user.get_email_field_name(), "") or ""
 
 
-def _mail(user: Any, subject: str, body: str) -> None:
+def _mail(user: AbstractBaseUser, subject: str, body: str) -> None:
     if hasattr(user, "email_user"):  # AbstractUser's, or the site's own way
         user.email_user(subject, body)
     else:

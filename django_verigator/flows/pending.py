@@ -11,6 +11,7 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.http import HttpRequest
 from django.utils import timezone
@@ -101,7 +102,7 @@ def take_ended(request: HttpRequest) -> Challenge | None:
     return find_ended(nonce)
 
 
-def begin(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields: Any) -> Challenge:
+def begin(request: HttpRequest, user: AbstractBaseUser, link: VerigatorUser | None, **fields: Any) -> Challenge:
     lockout.end_after_new_password(user, link)
     challenge, nonce = new(
         user,
@@ -137,7 +138,7 @@ def still_waits(request: HttpRequest, challenge: Challenge) -> bool:
     return False
 
 
-def is_same_login(challenge: Challenge, user: Any, auth_backend: str) -> bool:
+def is_same_login(challenge: Challenge, user: AbstractBaseUser, auth_backend: str) -> bool:
     return (
         challenge.user_id == user.pk
         and challenge.auth_backend == auth_backend

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import logging
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.cache import cache
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
@@ -38,7 +38,7 @@ class Requirement:
     has_phone: bool
 
 
-def is_second_factor_required(user: Any, link: VerigatorUser | None) -> bool:
+def is_second_factor_required(user: AbstractBaseUser, link: VerigatorUser | None) -> bool:
     """Whether a user owes the second step: REQUIRED, less EXEMPT_GROUPS, and until GRACE_UNTIL less those without a
     phone.
     """
@@ -51,7 +51,7 @@ def is_second_factor_required(user: Any, link: VerigatorUser | None) -> bool:
     return not (config.EXEMPT_GROUPS and _is_in(user, config.EXEMPT_GROUPS))
 
 
-def _is_in(user: Any, names: tuple[str, ...]) -> bool:
+def _is_in(user: AbstractBaseUser, names: tuple[str, ...]) -> bool:
     groups = getattr(user, "groups", None)  # PermissionsMixin brings them; without it nobody is exempt
     return groups is not None and bool(groups.filter(name__in=names).exists())
 
@@ -64,7 +64,7 @@ def _day(value: datetime.date) -> datetime.date:
     return value.date() if isinstance(value, datetime.datetime) else value
 
 
-def _is_required(user: Any, link: VerigatorUser | None) -> bool:
+def _is_required(user: AbstractBaseUser, link: VerigatorUser | None) -> bool:
     required = conf.current().REQUIRED
     if required == "enrolled":
         # Only for whom the site supplies nothing there is no phone. Where it supplies what nobody can read, what the
@@ -93,12 +93,12 @@ def _is_required(user: Any, link: VerigatorUser | None) -> bool:
     return answer
 
 
-def requirement_of(user: Any) -> Requirement:
+def requirement_of(user: AbstractBaseUser) -> Requirement:
     """Read the user's requirement from the database, writing a missing link on the way, and remember it."""
     return evaluate(user, links.ensure(user))
 
 
-def evaluate(user: Any, link: VerigatorUser | None) -> Requirement:
+def evaluate(user: AbstractBaseUser, link: VerigatorUser | None) -> Requirement:
     """Return the requirement of a user whose link was just read, and remember it for guarded requests."""
     found = Requirement(
         is_required=is_second_factor_required(user, link),
@@ -109,7 +109,7 @@ def evaluate(user: Any, link: VerigatorUser | None) -> Requirement:
     return found
 
 
-def recent_requirement(user: Any) -> Requirement | None:
+def recent_requirement(user: AbstractBaseUser) -> Requirement | None:
     """Return the requirement read at most CACHE_SECONDS ago, or None. A hit does not prolong the entry."""
     try:
         found = cache.get(_key(user))
@@ -119,7 +119,7 @@ def recent_requirement(user: Any) -> Requirement | None:
     return Requirement(*found) if isinstance(found, tuple) and len(found) == 3 else None
 
 
-def remember(user: Any, found: Requirement) -> None:
+def remember(user: AbstractBaseUser, found: Requirement) -> None:
     """Have the guard believe this for CACHE_SECONDS."""
     try:
         cache.set(_key(user), (found.is_required, found.trust_version, found.has_phone), CACHE_SECONDS)
@@ -127,7 +127,7 @@ def remember(user: Any, found: Requirement) -> None:
         logger.warning("cache_failed error=%s", events.describe(error))
 
 
-def _key(user: Any) -> str:
+def _key(user: AbstractBaseUser) -> str:
     # Keyed, so that another site on the same cache cannot answer for this one; and of the row and not its key alone,
     # since tenants with databases or schemas of their own (django-tenants) have the same keys, or copies of one row.
     connection = connections[user._state.db or DEFAULT_DB_ALIAS]

@@ -6,6 +6,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Q
 from django.utils import timezone
 
@@ -39,14 +40,14 @@ def _value(user_pk: object, code: str) -> str:
     return HiddenText(f"{user_pk}.{code}")
 
 
-def _new(user: Any, expires_at: datetime | None = None) -> tuple[RecoveryCode, str]:
+def _new(user: AbstractBaseUser, expires_at: datetime | None = None) -> tuple[RecoveryCode, str]:
     code = "".join(secrets.choice(_ALPHABET) for _ in range(CHARACTERS))
     row = RecoveryCode(user_id=user.pk, digest=digest("recovery", _value(user.pk, code)), expires_at=expires_at)
     # Masked: of a variable that a template lacks, Django logs the whole context.
     return row, SecretText("-".join(code[place : place + 4] for place in range(0, CHARACTERS, 4)))
 
 
-def renew(user: Any) -> list[str]:
+def renew(user: AbstractBaseUser) -> list[str]:
     """Replace the user's codes by a new set and return it; it cannot be read again."""
 
     @db.atomic()
@@ -60,14 +61,14 @@ def renew(user: Any) -> list[str]:
     return retry_on_deadlock(replace)
 
 
-def issue_one(user: Any) -> str:
+def issue_one(user: AbstractBaseUser) -> str:
     """Return a single code for a user whom support has identified, valid for SUPPORT_MINUTES; the user's own stay."""
     row, code = _new(user, timezone.now() + timedelta(minutes=SUPPORT_MINUTES))
     row.save(force_insert=True)
     return code
 
 
-def count_unused(user: Any) -> int:
+def count_unused(user: AbstractBaseUser) -> int:
     """Return how many codes of the user's own set are unused."""
     return RecoveryCode.objects.filter(user_id=user.pk, used_at=None, expires_at=None).count()
 

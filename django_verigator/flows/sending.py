@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.utils import timezone
 
@@ -45,7 +46,7 @@ def respect_pause(challenge: Challenge) -> None:
         raise Refused(Reason.UNAVAILABLE if unavailable else Reason.PAUSE, until=until)
 
 
-def require_allowed_number(user: Any, number: str) -> None:
+def require_allowed_number(user: AbstractBaseUser, number: str) -> None:
     """Refuse a number that the site sends nothing to, before it is stored as the user's.
 
     Raises:
@@ -191,7 +192,7 @@ def _store(delivery: Delivery) -> None:
         raise
 
 
-def _notify_owner(user: Any, refused: Refused) -> None:
+def _notify_owner(user: AbstractBaseUser, refused: Refused) -> None:
     # Somebody else who knows the password may have used them up.
     consumed = limits.notice_limits(user.pk)
     with contextlib.suppress(Refused):  # notified already

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import auth
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ImproperlyConfigured
@@ -59,7 +60,7 @@ class SessionGuard:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def resolve_user(self, user: Any, *, fresh: bool = False) -> Any:
+    def resolve_user(self, user: AbstractBaseUser, *, fresh: bool = False) -> Any:
         """Return ``user``, or an anonymous user in its place if the second step is owed.
 
         Args:
@@ -72,7 +73,7 @@ class SessionGuard:
             return user
         return self._intercept(user)
 
-    def _passes(self, user: Any, fresh: bool) -> bool:
+    def _passes(self, user: AbstractBaseUser, fresh: bool) -> bool:
         # A mismatch is believed only after reading the row.
         recent = None if fresh else policy.recent_requirement(user)
         if recent is not None and self._satisfies(user, recent):
@@ -80,20 +81,20 @@ class SessionGuard:
         requirement = policy.requirement_of(user)
         return self._satisfies(user, requirement) or self._is_in_trusted_browser(user, requirement)
 
-    def _is_in_trusted_browser(self, user: Any, requirement: policy.Requirement) -> bool:
+    def _is_in_trusted_browser(self, user: AbstractBaseUser, requirement: policy.Requirement) -> bool:
         if self.proof(user) is not None or not browsers.is_trusted(self.request, user, requirement.trust_version):
             return False
         self.request.session.cycle_key()  # whoever planted the session in this browser is not to have the proof too
         self.write_proof(user, requirement.trust_version, METHOD_BROWSER)
         return True
 
-    def _satisfies(self, user: Any, requirement: policy.Requirement) -> bool:
+    def _satisfies(self, user: AbstractBaseUser, requirement: policy.Requirement) -> bool:
         proof = self.proof(user)
         if proof is not None:
             return bool(proof["trust_version"] == requirement.trust_version)
         return not requirement.is_required
 
-    def _intercept(self, user: Any) -> Any:
+    def _intercept(self, user: AbstractBaseUser) -> Any:
         session = self.request.session
         user = _bare(user)
         if self.proof(user) is not None:
@@ -116,7 +117,7 @@ class SessionGuard:
         self.request.auser = auser
         return nobody
 
-    def proof(self, user: Any) -> dict[str, Any] | None:
+    def proof(self, user: AbstractBaseUser) -> dict[str, Any] | None:
         """Return this session's proof for this user, whether or not it is still good."""
         proof = self.request.session.get(PROOF_KEY)
         if not isinstance(proof, dict) or proof.get("user") != _session_pk(user):
@@ -145,13 +146,13 @@ class SessionGuard:
         self.allowed_pk = None
         return self.resolve_user(user, fresh=True)
 
-    def proved_within(self, user: Any, max_age: timedelta) -> bool:
+    def proved_within(self, user: AbstractBaseUser, max_age: timedelta) -> bool:
         """Whether the last real proof is younger than ``max_age``; reads the row, never the cache."""
         user = self.revalidate(user)
         proof = self.proof(user) if user.is_authenticated else None
         return proof is not None and time.time() - proof["at"] <= max_age.total_seconds()
 
-    def signed_in_within(self, user: Any, seconds: int) -> bool:
+    def signed_in_within(self, user: AbstractBaseUser, seconds: int) -> bool:
         """Whether this user has signed in to this session so many seconds ago or less, however, PIN or not."""
         who, at = self.request.session.get(SIGNED_IN_KEY) or ("", 0)
         return who == _session_pk(user) and time.time() - at <= seconds
@@ -173,13 +174,13 @@ class SessionGuard:
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
-    def write_proof(self, user: Any, trust_version: str, method: str) -> None:
+    def write_proof(self, user: AbstractBaseUser, trust_version: str, method: str) -> None:
         """Write the proof into the session in which ``user`` is, or just was, logged in."""
         self.request.session[PROOF_KEY] = new_proof(user, trust_version, method)
         self.allowed_pk = _session_pk(user)
         self.intercepted = None
 
-    def note_login(self, session: SessionBase, user: Any) -> None:
+    def note_login(self, session: SessionBase, user: AbstractBaseUser) -> None:
         """Remember a login of this request, whoever made it; it is looked at before the response leaves."""
         if session is not self.request.session or self.allowed_pk != _session_pk(user):
             drop_old_proof(session, user)
@@ -193,7 +194,7 @@ class SessionGuard:
         """Whether somebody was logged in to this request's own session within it."""
         return any(session is self.request.session for session, _ in self.logins)
 
-    def renew_proof(self, user: Any, trust_version: str) -> None:
+    def renew_proof(self, user: AbstractBaseUser, trust_version: str) -> None:
         """Have this session's proof outlive the trust_version it was given in."""
         proof = self.proof(user)
         if proof is not None:
@@ -215,18 +216,18 @@ def session_guard(request: HttpRequest) -> SessionGuard:
     return gate
 
 
-def drop_old_proof(session: SessionBase, user: Any) -> None:
+def drop_old_proof(session: SessionBase, user: AbstractBaseUser) -> None:
     """Have a proof end with the login it was given in: a site may keep its session's data over a log-out."""
     if _is_written(session, user):
         session.pop(PROOF_KEY, None)
 
 
-def _is_written(session: SessionBase, user: Any) -> bool:
+def _is_written(session: SessionBase, user: AbstractBaseUser) -> bool:
     # The signal alone is no login: some send it when they hand a token to who is logged in already.
     return session.modified and session.get(auth.SESSION_KEY) == _session_pk(user)
 
 
-def _bare(user: Any) -> Any:
+def _bare(user: AbstractBaseUser) -> Any:
     while isinstance(user, LazyObject):
         if user._wrapped is empty:
             user._setup()
@@ -234,7 +235,7 @@ def _bare(user: Any) -> Any:
     return user
 
 
-def _forget(user: Any) -> None:
+def _forget(user: AbstractBaseUser) -> None:
     """Have a lazy user be asked for again, and what it was made of."""
     while isinstance(user, LazyObject):
         made_of, user._wrapped = user._wrapped, empty
@@ -246,11 +247,11 @@ def _end_login(session: SessionBase) -> None:
         session.pop(key, None)
 
 
-def new_proof(user: Any, trust_version: str, method: str) -> dict[str, Any]:
+def new_proof(user: AbstractBaseUser, trust_version: str, method: str) -> dict[str, Any]:
     """Return what a session keeps of a proof that was given now; a trusted browser is none, however recent."""
     at = 0 if method == METHOD_BROWSER else int(time.time())
     return {"user": _session_pk(user), "trust_version": trust_version, "at": at, "method": method}
 
 
-def _session_pk(user: Any) -> str:
+def _session_pk(user: AbstractBaseUser) -> str:
     return str(user._meta.pk.value_to_string(user))

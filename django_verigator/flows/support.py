@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils import timezone
 
 from .. import conf, db, events, shown
@@ -16,17 +17,17 @@ from .notices import send_notice
 PERMISSION = "django_verigator.reset_second_factor"
 
 
-def may_help(helper: Any, user: Any) -> bool:
+def may_help(helper: Any, user: AbstractBaseUser) -> bool:
     """Whether a member of staff may weaken this user's second factor: superusers are helped by superusers alone."""
     return bool(getattr(helper, "is_superuser", False) or not getattr(user, "is_superuser", False))
 
 
-def may_issue_code(helper: Any, user: Any) -> bool:
+def may_issue_code(helper: Any, user: AbstractBaseUser) -> bool:
     """Whether a member of staff may see a code of this user: never an own one, which would be a proof for nothing."""
     return helper.pk != user.pk and may_help(helper, user)
 
 
-def reset(user: Any, *, by: str) -> None:
+def reset(user: AbstractBaseUser, *, by: str) -> None:
     """Take a user's second factor back: phone, codes, browsers and every session that was trusted because of them.
 
     A phone that the site supplies is in force again at the next login, as one that nobody has confirmed.
@@ -58,21 +59,21 @@ def reset(user: Any, *, by: str) -> None:
     send_notice(user, notices.Notice.RESET)
 
 
-def unlock(user: Any, *, by: str) -> None:
+def unlock(user: AbstractBaseUser, *, by: str) -> None:
     """Let a locked user try again at once."""
     with db.atomic():
         _clear_failures(user)
     events.record("unlocked", user, level=logging.WARNING, by=shown.name(by))
 
 
-def _clear_failures(user: Any) -> None:
+def _clear_failures(user: AbstractBaseUser) -> None:
     VerigatorUser.objects.filter(user_id=user.pk).update(
         consecutive_failures=0, failures_auth_hash="", locked_until=None
     )
     Counter.objects.filter(pk__in=[limit.digest for limit in limits.user_try_limits(user.pk)]).delete()
 
 
-def issue_code(user: Any, *, by: str) -> str:
+def issue_code(user: AbstractBaseUser, *, by: str) -> str:
     """Return a recovery code for a user whom support has identified; valid once, for SUPPORT_MINUTES."""
     code = recovery.issue_one(user)
     events.record("recovery_code_issued", user, level=logging.WARNING, by=shown.name(by))

@@ -1,7 +1,13 @@
+"""Bringing the site's links and the provider's records together, one user or all of them."""
+
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from threading import Event
 from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
 
 from ... import conf, rate_limits
 from ...backends import protected_call
@@ -20,7 +26,9 @@ from .stages import Registering
 from .workers import WorkerPool
 
 
-def sync_user(user: Any, *, timeout: float | None = None) -> tuple[VerigatorUser | None, RegistrationResult]:
+def sync_user(
+    user: AbstractBaseUser, *, timeout: float | None = None
+) -> tuple[VerigatorUser | None, RegistrationResult]:
     """Register one user if that is missing, and repair the record if the provider has lost it.
 
     Args:
