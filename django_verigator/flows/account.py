@@ -110,16 +110,14 @@ def overview(user: AbstractBaseUser) -> dict[str, Any]:
     """Return what the security page shows a user: phone, recovery codes, trusted browsers, the last challenges."""
     link = links.ensure(user)
     # Without the rest, so that an attacker who knows the password cannot flood the list.
-    sent_or_verified = Q(sent_at__isnull=False) | Q(outcome=Challenge.Outcome.VERIFIED)
+    relevant = Q(sent_at__isnull=False) | Q(outcome=Challenge.Outcome.VERIFIED)
     return {
         "link": link,
         "proposed_ending": site_phones.changed_number(user, link)[-2:],
         "codes_left": recovery.count_unused(user),
         "browsers_on": browsers.is_enabled(),
         "browsers": browsers.trusted_browsers(user),
-        "challenges": Challenge.objects.filter(sent_or_verified, user_id=user.pk).order_by("-created_at")[
-            :SHOWN_CHALLENGES
-        ],
+        "challenges": Challenge.objects.filter(relevant, user_id=user.pk).order_by("-created_at")[:SHOWN_CHALLENGES],
     }
 
 

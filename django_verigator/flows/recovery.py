@@ -88,7 +88,5 @@ def consume(user_pk: Any, code: str) -> bool:
     """
     now = timezone.now()
     known = digests("recovery", _digest_input(user_pk, code))
-    unexpired = Q(expires_at=None) | Q(expires_at__gt=now)
-    return bool(
-        RecoveryCode.objects.filter(unexpired, digest__in=known, user_id=user_pk, used_at=None).update(used_at=now)
-    )
+    valid = Q(expires_at=None) | Q(expires_at__gt=now)
+    return bool(RecoveryCode.objects.filter(valid, digest__in=known, user_id=user_pk, used_at=None).update(used_at=now))
