@@ -61,7 +61,7 @@ def pause_ends(challenge: Challenge) -> datetime:
 
 
 def _resend_pause(challenge: Challenge) -> timedelta:
-    # Doubled with each code of a login, since a user rarely needs more than a second one.
+    # Doubled with each further code of a login: only the first pause matters to most users.
     seconds = conf.current().LIMITS.RESEND_PAUSE * 2 ** min(challenge.sends, 10)
     return timedelta(seconds=min(seconds, LONGEST_PAUSE_SECONDS))
 
