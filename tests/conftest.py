@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import Any
 
@@ -54,6 +56,26 @@ def plain_user() -> Any:
                 app_label = "site"
 
     return Plain(pk=1, contact="plain@example.com")
+
+
+@pytest.fixture
+def lose_table() -> Iterator[Callable[[type[models.Model]], None]]:
+    """Has a model ask for a table that is not there, until the test is over."""
+    with ExitStack() as undo:
+
+        def lose(model: type[models.Model]) -> None:
+            forget_columns(model)
+            undo.callback(forget_columns, model)
+            undo.callback(setattr, model._meta, "db_table", model._meta.db_table)
+            model._meta.db_table = "not_migrated"
+
+        yield lose
+
+
+def forget_columns(model: type[models.Model]) -> None:
+    # Each field keeps the name of its table.
+    for field in model._meta.fields:
+        field.__dict__.pop("cached_col", None)
 
 
 @pytest.fixture
