@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,26 @@ def deadlock() -> OperationalError:
 def aalice(transactional_db: None, django_user_model: Any) -> Any:
     """Alice, for tests that run in an event loop."""
     return django_user_model.objects.create_user("alice", password=PASSWORD, phone_number=PHONE)
+
+
+# --- fast and thorough ------------------------------------------------------------------------------------------------
+
+# What takes long, or starts programs and servers of its own; a test's own marker goes before its folder's.
+THOROUGH = (
+    *("attacks", "browser", "bulk", "contract", "contrib", "example", "faults", "kills", "neighbours", "network"),
+    *("package", "races", "scale", "servers", "walk"),
+    *(f"client/test_client_{name}.py" for name in ("limits", "patched", "reuse", "stream", "words")),
+    *("docs/test_faults.py", "docs/test_snippets.py", "sandbox/test_page_in_browser.py", "test_provider_faults.py"),
+)
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    thorough = [_HERE / name for name in THOROUGH]
+    for item in items:
+        if not {"fast", "thorough"} & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("thorough" if any(item.path.is_relative_to(path) for path in thorough) else "fast")
 
 
 # --- what a run did not try -------------------------------------------------------------------------------------------
