@@ -94,7 +94,7 @@ THOROUGH = (
     *("attacks", "browser", "bulk", "contract", "contrib", "example", "faults", "kills", "neighbours", "network"),
     *("package", "races", "scale", "servers", "walk"),
     *(f"client/test_client_{name}.py" for name in ("limits", "patched", "reuse", "stream", "words")),
-    *("docs/test_faults.py", "docs/test_snippets.py", "sandbox/test_page_in_browser.py", "test_provider_faults.py"),
+    *("docs/test_snippets.py", "sandbox/test_page_in_browser.py", "test_provider_faults.py"),
 )
 _HERE = Path(__file__).parent
 
@@ -135,7 +135,7 @@ def left_out() -> list[str]:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.section("what this run did not try", sep="-")
     terminalreporter.line("Left out:")
-    if deselected := len(terminalreporter.stats.get("deselected", [])):
-        terminalreporter.line(f"  {deselected} tests that were deselected")
+    if chosen := terminalreporter.config.option.markexpr:
+        terminalreporter.line(f'  tests that are not "{chosen}" (without -m all are run; tests/README.md)')
     for what in left_out():
         terminalreporter.line(f"  {what}")
