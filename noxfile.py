@@ -48,17 +48,15 @@ COVERED = 97  # percent of lines and branches that the whole suite reaches on OL
 # What is tried on one of them alone.
 PYTHON, DJANGO = OLD if is_here(OLD[0]) else NEW
 
-# In the order in which .ci/run starts them: long ones first. What is not here runs by its name.
+# Both servers on both where there are machines enough; elsewhere each on one, which keeps .ci/run at half an hour.
+ON_SERVERS = [f"{server}({both.id})" for both in BOTH for server in ("postgresql", "mariadb")]
+if "CI" not in os.environ:
+    ON_SERVERS = [f"postgresql({BOTH[is_here(NEW[0])].id})", f"mariadb({BOTH[0].id})"]
+# What is not here runs by its name alone. All run in the order in which they stand below, long ones first.
 nox.options.sessions = [
     *(f"tests({both.id})" for both in BOTH),
-    "readme_test",
-    *(f"{server}({both.id})" for both in BOTH for server in ("postgresql", "mariadb")),
-    "neighbours",
-    "short",
-    "servers",
-    "browser",
-    "lint",
-    "readme_run",
+    *ON_SERVERS,
+    *("short", "neighbours", "readme_test", "servers", "browser", "lint", "readme_run"),
 ]
 
 
@@ -86,6 +84,11 @@ def install(session: nox.Session, django: str, *extras: str, optional: tuple[str
             print(f"LEFT OUT what needs the extra {extra}: it cannot be installed")
     # So that no session runs on something else than its name says.
     session.run("python", "-m", "tests.running_on", str(session.python), django)
+
+
+def workers(django: str) -> tuple[str, ...]:
+    """The extras of tests that start workers, or see the client wait in them; Celery and gevent on the LTS alone."""
+    return ("celery", "tasks", "servers") if django == OLD[1] else ("tasks",)
 
 
 def pytest(session: nox.Session, *arguments: str, **env: str) -> None:
@@ -127,14 +130,14 @@ def go_to_copy(session: nox.Session) -> None:
     session.chdir(copy)
 
 
-# --- suites -----------------------------------------------------------------------------------------------------------
+# --- sessions ---------------------------------------------------------------------------------------------------------
 
 
 @nox.session
 @nox.parametrize("python, django", ALL)
 def tests(session: nox.Session, django: str) -> None:
     """The whole suite on SQLite."""
-    install(session, django, "test", "lint", optional=("celery", "tasks"))
+    install(session, django, "test", "lint", optional=workers(django))
     arguments = ["-n", "auto", "-m", "not browser", "--ignore=tests/servers"]
     # The gate is measured on this one, and on all of it.
     if (session.python, django) == OLD and not session.posargs:
@@ -142,19 +145,9 @@ def tests(session: nox.Session, django: str) -> None:
     pytest(session, *arguments)
 
 
-@nox.session
-@nox.parametrize("python, django", BETWEEN)
-def short(session: nox.Session, django: str) -> None:
-    """What a version of Python or Django breaks shows here; what takes long is left to the oldest and the newest."""
-    install(session, django, "test")
-    folders = ("client", "sandbox", "syncing", "faults", "package")
-    paths = [*sorted(map(str, Path("tests").glob("test_*.py"))), *(f"tests/{folder}" for folder in folders)]
-    pytest(session, "-n", "auto", "-m", "not browser", *paths)
-
-
 def suite_on(session: nox.Session, django: str, server: str) -> None:
     try:
-        install(session, django, "test", server)
+        install(session, django, "test", server, optional=workers(django))
     except CommandFailed:
         if "CI" in os.environ:
             raise
@@ -184,13 +177,32 @@ def mariadb(session: nox.Session, django: str) -> None:
     suite_on(session, django, "mariadb")
 
 
-@nox.session(python=PYTHON)
-def browser(session: nox.Session) -> None:
-    """The tests that drive Chromium."""
-    if shutil.which("chromium") is None:
-        leave_out(session, "there is no chromium on the PATH")
-    install(session, DJANGO, "test", "browser")
-    pytest_without_skips(session, "-m", "browser")
+@nox.session
+@nox.parametrize("python, django", BETWEEN)
+def short(session: nox.Session, django: str) -> None:
+    """What a version of Python or Django breaks shows here; what takes long is left to the oldest and the newest."""
+    install(session, django, "test")
+    folders = ("client", "sandbox", "syncing", "faults", "package")
+    paths = [*sorted(map(str, Path("tests").glob("test_*.py"))), *(f"tests/{folder}" for folder in folders)]
+    pytest(session, "-n", "auto", "-m", "not browser", *paths)
+
+
+@nox.session(python=NEW[0])
+def neighbours(session: nox.Session) -> None:
+    """Sites with other people's packages, at their newest versions, in environments of their own."""
+    session.run("python", "-m", "tests.running_on", NEW[0])
+    session.run("python", "-m", "tests.neighbours", "--install", session.create_tmp(), *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def readme_test(session: nox.Session) -> None:
+    """The command under "Test it" in the README, in a copy of the tree."""
+    command = readme_command(session, "Test it")
+    go_to_copy(session)
+    said = session.run("bash", "-c", command, external=True, silent=True)
+    print(said)
+    if "\nLeft out" not in said:
+        session.error("it does not say what it left out")
 
 
 @nox.session(python=PYTHON)
@@ -206,14 +218,13 @@ def servers(session: nox.Session) -> None:
     pytest_without_skips(session, "tests/servers", *only)
 
 
-@nox.session(python=NEW[0])
-def neighbours(session: nox.Session) -> None:
-    """Sites with other people's packages, at their newest versions, in environments of their own."""
-    session.run("python", "-m", "tests.running_on", NEW[0])
-    session.run("python", "-m", "tests.neighbours", "--install", session.create_tmp(), *session.posargs)
-
-
-# --- the rest ---------------------------------------------------------------------------------------------------------
+@nox.session(python=PYTHON)
+def browser(session: nox.Session) -> None:
+    """The tests that drive Chromium."""
+    if shutil.which("chromium") is None:
+        leave_out(session, "there is no chromium on the PATH")
+    install(session, DJANGO, "test", "browser")
+    pytest_without_skips(session, "-m", "browser")
 
 
 @nox.session(python=PYTHON)
@@ -247,17 +258,6 @@ def lint(session: nox.Session) -> None:
             failed.append(" ".join(command))
     if failed:
         session.error("; ".join(failed))
-
-
-@nox.session(venv_backend="none")
-def readme_test(session: nox.Session) -> None:
-    """The command under "Test it" in the README, in a copy of the tree."""
-    command = readme_command(session, "Test it")
-    go_to_copy(session)
-    said = session.run("bash", "-c", command, external=True, silent=True)
-    print(said)
-    if "\nLeft out" not in said:
-        session.error("it does not say what it left out")
 
 
 @nox.session(venv_backend="none")
