@@ -224,7 +224,7 @@ def browser(session: nox.Session) -> None:
     if shutil.which("chromium") is None:
         leave_out(session, "there is no chromium on the PATH")
     install(session, DJANGO, "test", "browser")
-    pytest_without_skips(session, "-m", "browser")
+    pytest_without_skips(session, "-m", "browser", "tests/browser", "tests/sandbox")
 
 
 @nox.session(python=PYTHON)
