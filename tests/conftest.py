@@ -87,6 +87,13 @@ def aalice(transactional_db: None, django_user_model: Any) -> Any:
     return django_user_model.objects.create_user("alice", password=PASSWORD, phone_number=PHONE)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let ``-k C02`` choose the tests that carry this id in a marker."""
+    for marker in ("threat", "fault"):
+        for mark in item.iter_markers(marker):
+            item.extra_keyword_matches.update(mark.args)
+
+
 # --- fast and thorough ------------------------------------------------------------------------------------------------
 
 # What takes long, or starts programs and servers of its own; a test's own marker goes before its folder's.

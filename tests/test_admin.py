@@ -93,6 +93,7 @@ def test_action_on_links__does_the_same(alice, support, browser):
     assert told == ["repaired: 1"]
 
 
+@pytest.mark.threat("R36")
 def test_action__leaves_more_than_the_limit_to_the_next_sync(support, browser, settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "ADMIN_SYNC_LIMIT": 2}
     # Some of them have no link yet: they are left as well.
@@ -168,7 +169,8 @@ def test_own_user_admin__selects_what_the_site_says(support, browser, own_site, 
     assert browser.get(USERS).context_data["cl"].queryset.query.select_related is True
 
 
-def test_R36_action__ends_in_time_where_the_provider_is_slow(support, browser, settings, monkeypatch):
+@pytest.mark.threat("R36")
+def test_action__ends_in_time_where_the_provider_is_slow(support, browser, settings, monkeypatch):
     User.objects.bulk_create([User(username=f"u{n}", phone_number=f"+3725550001{n}") for n in range(6)])
     for user in User.objects.exclude(pk=support.pk):
         VerigatorUser.objects.create(user=user, phone_number=user.phone_number, state="pending")
@@ -187,7 +189,8 @@ def test_R36_action__ends_in_time_where_the_provider_is_slow(support, browser, s
     assert told[-1] == f"{6 - len(given)} more users are left to the next run of verigator_sync."
 
 
-def test_J09_action__needs_the_change_permission_on_links(alice, db, browser):
+@pytest.mark.threat("J09")
+def test_action__needs_the_change_permission_on_links(alice, db, browser):
     helper = User.objects.create_user("helper", is_staff=True)
     names = ["view_user", "change_user", "view_verigatoruser"]
     helper.user_permissions.set(Permission.objects.filter(codename__in=names))
@@ -198,7 +201,8 @@ def test_J09_action__needs_the_change_permission_on_links(alice, db, browser):
     assert VerigatorUser.objects.get(user=alice).state == "pending"
 
 
-def test_F10_admin__shows_masked_phones_and_no_secret(alice, support, browser):
+@pytest.mark.threat("F10")
+def test_admin__shows_masked_phones_and_no_secret(alice, support, browser):
     client = Client()
     give_password(client)
     pin = sent_pin()
@@ -219,6 +223,7 @@ def test_F10_admin__shows_masked_phones_and_no_secret(alice, support, browser):
             assert secret not in page
 
 
+@pytest.mark.threat("F10")
 @pytest.mark.parametrize(
     ("page", "lookup"),
     [
@@ -233,7 +238,7 @@ def test_F10_admin__shows_masked_phones_and_no_secret(alice, support, browser):
         (CHALLENGES, "user__verigator__phone_number__startswith"),
     ],
 )
-def test_F10_admin__answers_no_question_about_what_it_does_not_show(alice, support, browser, page, lookup):
+def test_admin__answers_no_question_about_what_it_does_not_show(alice, support, browser, page, lookup):
     assert browser.get(page, {lookup: "+"}).status_code == HTTPStatus.BAD_REQUEST
 
 
@@ -500,7 +505,8 @@ def test_links__show_how_far_a_running_sync_is(support, browser):
     assert "provider not available (timeout)" in " ".join(browser.get(LINKS).content.decode().split())
 
 
-def test_J09_glance__needs_the_permission_to_see_links(alice, browser, db):
+@pytest.mark.threat("J09")
+def test_glance__needs_the_permission_to_see_links(alice, browser, db):
     helper = User.objects.create_user("helper", is_staff=True)
     helper.user_permissions.set(Permission.objects.filter(codename="view_user"))
     browser.force_login(helper)

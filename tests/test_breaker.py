@@ -90,8 +90,9 @@ def pass_open_time(circuit):
             continue
 
 
+@pytest.mark.threat("R26")
 @pytest.mark.parametrize("kind", CACHES)
-def test_R26_circuit__opens_probes_and_closes_with_every_kind_of_cache(provider, circuit, settings, kind):
+def test_circuit__opens_probes_and_closes_with_every_kind_of_cache(provider, circuit, settings, kind):
     use_cache(settings, kind)
     provider.fail(times=FAILURES - 1)
     assert circuit.state == State.CLOSED
@@ -124,8 +125,9 @@ def test_circuit__is_shared_by_all_who_share_the_cache(provider, circuit, settin
     assert circuit.state == State.OPEN
 
 
+@pytest.mark.threat("R40")
 @pytest.mark.parametrize("kind", CACHES)
-def test_R40_half_open__lets_one_call_through(provider, circuit, settings, kind):
+def test_half_open__lets_one_call_through(provider, circuit, settings, kind):
     use_cache(settings, kind)
     provider.fail()
     pass_open_time(circuit)
@@ -162,6 +164,7 @@ def test_half_open__call_that_proves_nothing_leaves_the_probe_to_another(provide
     assert circuit.state == State.CLOSED
 
 
+@pytest.mark.threat("R11")
 @pytest.mark.parametrize(
     "error",
     [
@@ -175,7 +178,7 @@ def test_half_open__call_that_proves_nothing_leaves_the_probe_to_another(provide
     ],
     ids=lambda error: error.reason,
 )
-def test_R11_provider_that_is_down__is_told_about_in_one_line(provider, circuit, error, caplog):
+def test_provider_that_is_down__is_told_about_in_one_line(provider, circuit, error, caplog):
     provider.fail(error)
     for _ in range(20):
         with pytest.raises(CircuitOpenError):
@@ -207,16 +210,18 @@ def test_success_in_between__begins_the_count_anew(provider, circuit):
     assert circuit.state == State.CLOSED
 
 
+@pytest.mark.threat("R10")
 @pytest.mark.parametrize(("asked", "seconds"), [(None, 30), (5, 30), (90, 90), (3600, 600)])
-def test_R10_retry_after__is_heeded_within_bounds(provider, circuit, asked, seconds):
+def test_retry_after__is_heeded_within_bounds(provider, circuit, asked, seconds):
     provider.fail(ThrottledError(status=429, retry_after=asked) if asked else InternalError(status=503))
     with pytest.raises(CircuitOpenError) as refused:
         provider.ask()
     assert seconds - 2 <= refused.value.retry_after <= seconds
 
 
+@pytest.mark.threat("R30")
 @pytest.mark.parametrize("minutes", [-10, 10])
-def test_R30_clock_that_jumps__neither_holds_the_circuit_open_nor_floods_the_provider(
+def test_clock_that_jumps__neither_holds_the_circuit_open_nor_floods_the_provider(
     provider, circuit, monkeypatch, minutes
 ):
     provider.fail()
@@ -232,7 +237,8 @@ def test_R30_clock_that_jumps__neither_holds_the_circuit_open_nor_floods_the_pro
     assert 1 <= refused.value.retry_after <= 30
 
 
-def test_R30_no_negative_wait(circuit):
+@pytest.mark.threat("R30")
+def test_no_negative_wait(circuit):
     assert circuit._left({circuit._open: (time.time() - 5, 30)}) == 0
 
 
@@ -337,8 +343,9 @@ def open_circuit() -> None:
         Circuit("default").failed(ConnectionFailedError(sent=False))
 
 
+@pytest.mark.threat("R01", "R26")
 @pytest.mark.parametrize("kind", CACHES)
-def test_R01_R26_open__login_is_answered_at_once_and_lets_nobody_in(alice, browser, settings, never, kind):
+def test_open__login_is_answered_at_once_and_lets_nobody_in(alice, browser, settings, never, kind):
     use_cache(settings, kind)
     open_circuit()
     assert give_password(browser)["Location"] == PIN_PAGE
@@ -431,7 +438,8 @@ class Crowd:
             thread.join(10)
 
 
-def test_R40_provider_that_hangs__holds_no_more_threads_than_allowed(provider, settings, monkeypatch):
+@pytest.mark.threat("R40")
+def test_provider_that_hangs__holds_no_more_threads_than_allowed(provider, settings, monkeypatch):
     monkeypatch.setattr(breaker, "SLOW_SECONDS", 0.2)
     crowd = Crowd(provider, settings, most=2)
     crowd.send(2)

@@ -151,6 +151,7 @@ def test_verigator_sync__with_wrong_credentials_says_what_to_mend(service, sandb
     assert caught.value.returncode == 1
 
 
+@pytest.mark.threat("R35")
 def test_verigator_sync__names_failures_and_exits_with_1(service, sandbox, db, capsys):
     User.objects.bulk_create([User(username=f"u{n}", phone_number=f"+3725550001{n}") for n in range(3)])
     sandbox.add_fault("status", status=500, operation="users.create", times=1)

@@ -99,6 +99,7 @@ def test_phone_path_with_a_colon__is_resolved(settings):
     assert ids() == ["verigator.E001"]
 
 
+@pytest.mark.threat("L03")
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -111,7 +112,7 @@ def test_phone_path_with_a_colon__is_resolved(settings):
         ({"total_timeout": -1}, "total_timeout"),
     ],
 )
-def test_L03_backend_that_cannot_be_built__is_an_error(settings, options, text):
+def test_backend_that_cannot_be_built__is_an_error(settings, options, text):
     settings.VERIGATOR = with_options(**options)
     assert ids() == ["verigator.E002"]
     assert text in texts()
@@ -123,8 +124,9 @@ def test_path_of_no_backend__is_an_error(settings, path):
     assert ids() == ["verigator.E002", "verigator.W005"]
 
 
+@pytest.mark.threat("L03")
 @pytest.mark.parametrize("endpoint", ["https://10.0.0.1", "https://192.168.1.7:8443/", "https://[fd00::1]"])
-def test_L03_private_address_of_a_provider__is_an_error(settings, endpoint):
+def test_private_address_of_a_provider__is_an_error(settings, endpoint):
     settings.VERIGATOR = with_options(endpoint=endpoint)
     assert ids() == ["verigator.E023"]
 
@@ -158,6 +160,7 @@ def test_credential__is_in_no_message(settings):
     assert "hun" not in texts()
 
 
+@pytest.mark.threat("L01")
 @pytest.mark.parametrize(
     "backend",
     [
@@ -167,7 +170,7 @@ def test_credential__is_in_no_message(settings):
         {"BACKEND": VERIGATOR, "OPTIONS": {**GOOD, "endpoint": "https://localhost:8750"}},
     ],
 )
-def test_L01_stand_in_with_debug_off__is_an_error_and_refused_at_run_time(settings, backend):
+def test_stand_in_with_debug_off__is_an_error_and_refused_at_run_time(settings, backend):
     proxies = {"TRUSTED_PROXIES": ["127.0.0.1"]}
     settings.VERIGATOR = {"BACKENDS": {"default": backend}, **proxies}
     assert ids() == ["verigator.E003"]
@@ -192,6 +195,7 @@ def test_required_none__is_a_warning(settings):
     assert ids() == ["verigator.W001"]
 
 
+@pytest.mark.threat("L04")
 @pytest.mark.parametrize(
     ("path", "missing"),
     [
@@ -209,7 +213,7 @@ def test_required_none__is_a_warning(settings):
         pytest.param("get_full_name", "User.get_full_name is a method", marks=pytest.mark.fault("X13")),
     ],
 )
-def test_L04_PHONE_that_leads_nowhere__is_an_error(settings, path, missing):
+def test_PHONE_that_leads_nowhere__is_an_error(settings, path, missing):
     settings.VERIGATOR = {**with_options(), "PHONE": path}
     assert ids() == ["verigator.E009"]
     assert missing in texts()

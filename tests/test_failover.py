@@ -82,8 +82,9 @@ def in_with(client, pin: str) -> bool:
     return client.post(PIN_PAGE, {"pin": pin}).get("Location") == "/private/" and SESSION_KEY in client.session
 
 
+@pytest.mark.threat("R01", "R03", "R10", "R11")
 @pytest.mark.parametrize("error", UNSENT, ids=name)
-def test_R01_R03_R10_R11_first_cannot_send__the_next_does(alice, browser, error):
+def test_first_cannot_send__the_next_does(alice, browser, error):
     locmem.fail_next(error, alias="first", times=None)
     assert give_password(browser)["Location"] == PIN_PAGE
     assert f"number ending in <b>{PHONE[-2:]}</b>" in page(browser)
@@ -95,8 +96,9 @@ def test_R01_R03_R10_R11_first_cannot_send__the_next_does(alice, browser, error)
     assert VerigatorUser.objects.get().confirmed_at is not None
 
 
+@pytest.mark.threat("R06", "R09")
 @pytest.mark.parametrize("error", PERHAPS_SENT, ids=name)
-def test_R06_R09_text_may_be_out__nothing_is_sent_by_itself_and_the_user_may_ask_the_next(alice, browser, error):
+def test_text_may_be_out__nothing_is_sent_by_itself_and_the_user_may_ask_the_next(alice, browser, error):
     locmem.fail_next(error, alias="first", after=True)
     give_password(browser)
     assert [message.user_id != "" for message in locmem.outbox] == [True]
@@ -114,13 +116,15 @@ def test_R06_R09_text_may_be_out__nothing_is_sent_by_itself_and_the_user_may_ask
     assert in_with(browser, sent_pin())
 
 
-def test_R06_text_that_came_all_the_same__is_good(alice, browser):
+@pytest.mark.threat("R06")
+def test_text_that_came_all_the_same__is_good(alice, browser):
     locmem.fail_next(alias="first", after=True)
     give_password(browser)
     assert in_with(browser, sent_pin())
 
 
-def test_R06_answer_lost_where_a_pin_is_found_by_it_alone__asks_for_no_pin(alice, browser, use):
+@pytest.mark.threat("R06")
+def test_answer_lost_where_a_pin_is_found_by_it_alone__asks_for_no_pin(alice, browser, use):
     use({"second": SECOND, "first": FIRST})
     locmem.fail_next(alias="second", after=True)
     give_password(browser)
@@ -156,15 +160,17 @@ def test_another_way__is_not_offered_where_there_is_none(alice, browser, use):
     assert browser.post(RESEND, {"way": "other"})["Location"] == PIN_PAGE  # a form from before: the only way there is
 
 
+@pytest.mark.threat("R15")
 @pytest.mark.parametrize("status", [400, 422])
-def test_R15_number_that_is_refused__is_not_offered_to_the_next(alice, browser, status):
+def test_number_that_is_refused__is_not_offered_to_the_next(alice, browser, status):
     locmem.fail_next(InvalidDataError(status=status), alias="first")
     give_password(browser)
     assert locmem.outbox == []
     assert Challenge.objects.get().outcome == "unavailable"
 
 
-def test_R20_killed_in_the_second_call__leaves_a_row_that_names_the_second(alice, browser, monkeypatch):
+@pytest.mark.threat("R20")
+def test_killed_in_the_second_call__leaves_a_row_that_names_the_second(alice, browser, monkeypatch):
     locmem.fail_next(alias="first")
 
     def die(*args, **kwargs):
@@ -178,7 +184,8 @@ def test_R20_killed_in_the_second_call__leaves_a_row_that_names_the_second(alice
     assert sends() == {1}
 
 
-def test_R05_one_deadline_for_all(alice, browser, monkeypatch):
+@pytest.mark.threat("R05")
+def test_one_deadline_for_all(alice, browser, monkeypatch):
     left = []
     real = {alias: backends[alias].start for alias in BOTH}
 
@@ -200,7 +207,8 @@ def test_R05_one_deadline_for_all(alice, browser, monkeypatch):
     assert in_with(browser, sent_pin())
 
 
-def test_R05_deadline_that_is_used_up__leaves_the_next_alone(alice, browser, monkeypatch):
+@pytest.mark.threat("R05")
+def test_deadline_that_is_used_up__leaves_the_next_alone(alice, browser, monkeypatch):
     def slow(recipient, method, *, timeout):
         time.sleep(0.15)
         raise RequestTimeoutError(sent=False)
@@ -213,8 +221,9 @@ def test_R05_deadline_that_is_used_up__leaves_the_next_alone(alice, browser, mon
     assert sends() == {0}
 
 
+@pytest.mark.threat("R01")
 @pytest.mark.parametrize("error", UNSENT, ids=name)
-def test_R01_nothing_can_send__says_so_and_lets_nobody_in(alice, browser, error):
+def test_nothing_can_send__says_so_and_lets_nobody_in(alice, browser, error):
     locmem.fail_next(error, times=None)
     assert give_password(browser)["Location"] == PIN_PAGE
     text = page(browser)
@@ -254,7 +263,8 @@ def test_new_user__is_sent_a_code_though_the_first_provider_takes_no_record(use,
     assert in_with(other, sent_pin())
 
 
-def test_R15_number_refused_at_registration__is_no_outage(use, browser, transactional_db):
+@pytest.mark.threat("R15")
+def test_number_refused_at_registration__is_no_outage(use, browser, transactional_db):
     locmem.fail_next(InvalidDataError(status=422), operation="register", times=None)
     User.objects.create_user("alice", password=PASSWORD, phone_number=PHONE)
     assert VerigatorUser.objects.get().state == "failed"
@@ -304,7 +314,8 @@ def test_new_phone__is_confirmed_through_a_provider_without_user_records(alice, 
     assert link.verigator_id is None or link.verigator_id != old_record
 
 
-def test_J02_code_for_a_number_that_was_replaced__proves_nothing(alice, browser, use):
+@pytest.mark.threat("J02")
+def test_code_for_a_number_that_was_replaced__proves_nothing(alice, browser, use):
     use({"second": SECOND})
     give_password(browser)
     pin = sent_pin()
@@ -356,7 +367,8 @@ def test_alias_that_is_broken_since__asks_for_a_new_pin(alice, browser, use):
     assert "This PIN is too old" in browser.post(PIN_PAGE, {"pin": sent_pin()}).content.decode()
 
 
-def test_E09_app_alone__nothing_is_sent_by_a_provider_that_knows_only_text_messages(alice, browser, use):
+@pytest.mark.threat("E09")
+def test_app_alone__nothing_is_sent_by_a_provider_that_knows_only_text_messages(alice, browser, use):
     use(METHOD="totp", ALLOW_SMS=False)
     locmem.fail_next(alias="first", times=None)
     give_password(browser)

@@ -43,8 +43,9 @@ def is_nobody(client: Client) -> bool:
     return SESSION_KEY not in client.session and client.get("/whoami/").content.decode() == "user=None verified=False"
 
 
+@pytest.mark.threat("A03")
 @pytest.mark.fault("X08")
-def test_A03_admin_login__is_caught_and_sends_the_pin_at_once(alice, browser):
+def test_admin_login__is_caught_and_sends_the_pin_at_once(alice, browser):
     alice.is_staff = alice.is_superuser = True
     alice.save()
     response = browser.post(
@@ -58,14 +59,16 @@ def test_A03_admin_login__is_caught_and_sends_the_pin_at_once(alice, browser):
     assert browser.get("/admin/").status_code == HTTPStatus.OK
 
 
-def test_A10_plain_login_view__is_caught(alice, browser):
+@pytest.mark.threat("A10")
+def test_plain_login_view__is_caught(alice, browser):
     response = browser.post("/plain/login/?next=/cart/", {"username": "alice", "password": PASSWORD})
     assert response["Location"] == PIN_PAGE
     assert is_nobody(browser)
     assert finish(browser) == "/cart/"
 
 
-def test_A05_password_reset_that_logs_in__is_caught(alice, browser, settings):
+@pytest.mark.threat("A05")
+def test_password_reset_that_logs_in__is_caught(alice, browser, settings):
     settings.ROOT_URLCONF = "tests.site.urls_reset"
     uid = urlsafe_base64_encode(force_bytes(alice.pk))
     start = browser.get(f"/reset/{uid}/{default_token_generator.make_token(alice)}/")
@@ -74,13 +77,15 @@ def test_A05_password_reset_that_logs_in__is_caught(alice, browser, settings):
     assert is_nobody(browser)
 
 
-def test_A07_magic_link__is_caught(alice, browser):
+@pytest.mark.threat("A07")
+def test_magic_link__is_caught(alice, browser):
     response = browser.get("/magic/alice/")
     assert response["Location"] == PIN_PAGE
     assert is_nobody(browser)
 
 
-def test_A08_remote_user__is_caught(alice, browser, settings):
+@pytest.mark.threat("A08")
+def test_remote_user__is_caught(alice, browser, settings):
     middleware = list(settings.MIDDLEWARE)
     middleware.insert(middleware.index(OURS), "django.contrib.auth.middleware.RemoteUserMiddleware")
     settings.MIDDLEWARE = middleware
@@ -91,15 +96,17 @@ def test_A08_remote_user__is_caught(alice, browser, settings):
     assert browser.get("/private/", REMOTE_USER="alice").content.decode() == f"private of {alice.pk}"
 
 
-def test_A08_login_in_a_middleware_behind_ours__is_seen_before_the_view_runs(alice, browser, settings):
+@pytest.mark.threat("A08")
+def test_login_in_a_middleware_behind_ours__is_seen_before_the_view_runs(alice, browser, settings):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.site.middleware.LogAliceIn"]
     response = browser.get("/whoami/")
     assert response["Location"] == PIN_PAGE
     assert SESSION_KEY not in browser.session
 
 
+@pytest.mark.threat("A20")
 @pytest.mark.parametrize("url", ["/private/", "/verified/", "/averified/", "/aprivate/", "/whoami/"])
-def test_A20_older_session__meets_the_pin_page_when_it_is_first_asked_for(alice, browser, url):
+def test_older_session__meets_the_pin_page_when_it_is_first_asked_for(alice, browser, url):
     browser.force_login(alice)
     response = browser.get(url)
     assert response["Location"] == PIN_PAGE
@@ -108,8 +115,9 @@ def test_A20_older_session__meets_the_pin_page_when_it_is_first_asked_for(alice,
     assert str(alice.pk) in browser.get(url).content.decode()
 
 
+@pytest.mark.threat("A20")
 @pytest.mark.parametrize("url", ["/averified/", "/aprivate/", "/private/"])
-def test_A20_older_session__is_caught_under_asgi_too(aalice, url):
+def test_older_session__is_caught_under_asgi_too(aalice, url):
     client = AsyncClient()
     client.force_login(aalice)
     response = async_to_sync(client.get)(url)
@@ -141,7 +149,8 @@ def test_page_that_only_uses_the_session__keeps_the_cart_through_both_steps(alic
     assert browser.get("/cart/").content == b"2"
 
 
-def test_A11_second_user_in_the_same_session__inherits_nothing(alice, carol, browser):
+@pytest.mark.threat("A11")
+def test_second_user_in_the_same_session__inherits_nothing(alice, carol, browser):
     browser.force_login(carol)
     browser.get("/cart/")
     give_password(browser)
@@ -149,7 +158,8 @@ def test_A11_second_user_in_the_same_session__inherits_nothing(alice, carol, bro
     assert "cart" not in browser.session
 
 
-def test_G01_session_key__changes_at_both_steps(alice, browser):
+@pytest.mark.threat("G01")
+def test_session_key__changes_at_both_steps(alice, browser):
     browser.get("/cart/")
     keys = [browser.session.session_key]
     give_password(browser)
@@ -159,7 +169,8 @@ def test_G01_session_key__changes_at_both_steps(alice, browser):
     assert len(set(keys)) == 3
 
 
-def test_G05_logout_while_pending__ends_the_pending_login(alice, browser):
+@pytest.mark.threat("G05")
+def test_logout_while_pending__ends_the_pending_login(alice, browser):
     give_password(browser)
     browser.post("/plain/logout/")
     response = browser.post(PIN_PAGE, {"pin": sent_pin()})
@@ -167,7 +178,8 @@ def test_G05_logout_while_pending__ends_the_pending_login(alice, browser):
     assert SESSION_KEY not in browser.session
 
 
-def test_G05_logout__takes_the_proof_along(alice, browser):
+@pytest.mark.threat("G05")
+def test_logout__takes_the_proof_along(alice, browser):
     login_verified(browser, alice)
     browser.post("/plain/logout/")
     assert MARK not in browser.session
@@ -175,7 +187,8 @@ def test_G05_logout__takes_the_proof_along(alice, browser):
     assert browser.get("/private/")["Location"] == PIN_PAGE
 
 
-def test_A21_trust_that_ended__ends_the_session(alice, browser):
+@pytest.mark.threat("A21")
+def test_trust_that_ended__ends_the_session(alice, browser):
     login_verified(browser, alice)
     VerigatorUser.objects.update(epoch=new_epoch(), phone_number="", state="no_phone", verigator_id=None)
     cache.clear()  # or a minute later
@@ -198,6 +211,7 @@ def test_trust_that_ended__reaches_a_session_within_a_minute_although_the_cache_
     assert browser.get("/private/").status_code == HTTPStatus.FOUND
 
 
+@pytest.mark.threat("R26")
 def test_cache_that_fails__lets_nobody_in_and_breaks_nothing(alice, browser, settings):
     settings.CACHES = {"default": {"BACKEND": "tests.site.caches.BrokenCache"}}
     give_password(browser)
@@ -304,7 +318,8 @@ def test_max_age__always_reads_the_row(alice, browser):
     assert browser.get("/recent/").status_code == HTTPStatus.FOUND
 
 
-def test_G04_pending_login__ends_after_its_time(alice, browser):
+@pytest.mark.threat("G04")
+def test_pending_login__ends_after_its_time(alice, browser):
     give_password(browser)
     Challenge.objects.update(started_at=timezone.now() - timedelta(seconds=601))
     assert browser.get(PIN_PAGE)["Location"] == "/accounts/login/"

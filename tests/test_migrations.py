@@ -17,8 +17,9 @@ LATER = sorted(path.stem for path in FOLDER.glob("0*.py"))[1:]
 ADDITIVE = (migrations.CreateModel, migrations.AddIndex, migrations.AddConstraint)
 
 
+@pytest.mark.threat("R31", "R32")
 @pytest.mark.parametrize("name", LATER)
-def test_R31_R32_migration__only_adds_what_old_code_can_do_without(name):
+def test_migration__only_adds_what_old_code_can_do_without(name):
     for operation in import_module(f"django_verigator.migrations.{name}").Migration.operations:
         if isinstance(operation, migrations.AddField):
             field = operation.field
@@ -28,7 +29,8 @@ def test_R31_R32_migration__only_adds_what_old_code_can_do_without(name):
             assert isinstance(operation, ADDITIVE), operation.describe()
 
 
-def test_R31_R32_old_code__writes_into_the_new_tables_and_the_way_back_is_open(transactional_db, django_user_model):
+@pytest.mark.threat("R31", "R32")
+def test_old_code__writes_into_the_new_tables_and_the_way_back_is_open(transactional_db, django_user_model):
     user = django_user_model.objects.create_user("alice", phone_number="+37255500067")
     user.verigator.delete()
     old = MigrationLoader(connection).project_state([("django_verigator", "0001_initial")]).apps

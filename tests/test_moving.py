@@ -339,7 +339,8 @@ def test_user_taken_meanwhile__costs_the_others_of_the_batch_nothing(users, monk
     assert link("u1").verigator_id == "id1"
 
 
-def test_R18_record_of_a_lost_reply__that_is_moved_in_by_its_UserID_is_not_deleted(users, run, site_has, monkeypatch):
+@pytest.mark.threat("R18")
+def test_record_of_a_lost_reply__that_is_moved_in_by_its_UserID_is_not_deleted(users, run, site_has, monkeypatch):
     site_has("u0", NUMBERS[0])
     real = backends.default.register
 
@@ -446,8 +447,9 @@ def test_export__leaves_no_column_out_by_chance():
 # --- gone -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.threat("R37")
 @pytest.mark.parametrize("how", ["model", "queryset"])
-def test_R37_deleted_user__is_shown_to_be_gone_here_and_there(alice, browser, capsys, caplog, monkeypatch, how):
+def test_deleted_user__is_shown_to_be_gone_here_and_there(alice, browser, capsys, caplog, monkeypatch, how):
     caplog.set_level("INFO", "django_verigator")
     give_password(browser)
     browser.post("/accounts/verify/", {"pin": sent_pin()})
@@ -475,7 +477,8 @@ def test_R37_deleted_user__is_shown_to_be_gone_here_and_there(alice, browser, ca
     }
 
 
-def test_R37_users_deleted_in_the_admin__leave_their_deletions(alice, browser, db):
+@pytest.mark.threat("R37")
+def test_users_deleted_in_the_admin__leave_their_deletions(alice, browser, db):
     boss = User.objects.create_superuser("boss", password=PASSWORD)
     User.objects.create_user("bob", phone_number=NUMBERS[1])
     browser.force_login(boss)

@@ -57,7 +57,8 @@ def test_login__sends_a_pin_and_takes_it_once(alice, browser, sandbox):
     assert [call["operation"] for call in sandbox.calls()] == ["verify.start", "verify.pin", "verify.pin"]
 
 
-def test_E01_provider__sends_nothing_again_by_itself(alice, browser, sandbox):
+@pytest.mark.threat("E01")
+def test_provider__sends_nothing_again_by_itself(alice, browser, sandbox):
     give_password(browser)
     sandbox.advance(299)
     assert len(sandbox.messages()) == 1
@@ -99,7 +100,8 @@ def test_pin_of_an_older_start__is_not_taken(alice, browser, sandbox):
         assert SESSION_KEY not in browser.session
 
 
-def test_R06_lost_reply_to_a_start__asks_for_a_new_pin(alice, browser, sandbox):
+@pytest.mark.threat("R06")
+def test_lost_reply_to_a_start__asks_for_a_new_pin(alice, browser, sandbox):
     sandbox.add_fault("close", operation="verify.start", when="after", times=1)
     give_password(browser)
     assert browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)}).status_code == 200
@@ -158,7 +160,8 @@ def test_one_setting__switches_a_site_that_used_verigator(alice, browser, sandbo
     assert VerigatorUser.objects.get().confirmed_at is not None
 
 
-def test_L01_sandbox__is_a_stand_in(alice, sandbox, settings):
+@pytest.mark.threat("L01")
+def test_sandbox__is_a_stand_in(alice, sandbox, settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "STAND_IN": False}
     assert "verigator.E003" in ids()
     with pytest.raises(ImproperlyConfigured, match="stand-in"):
@@ -205,6 +208,7 @@ def test_service_command__is_not_for_this_backend(alice, sandbox):
     assert sandbox.calls() == []
 
 
+@pytest.mark.threat("L03")
 @pytest.mark.parametrize(
     "options",
     [
@@ -230,7 +234,7 @@ def test_service_command__is_not_for_this_backend(alice, sandbox):
         {"verify": False},
     ],
 )
-def test_L03_options_that_cannot_be_used__are_an_error_without_an_echo(settings, options):
+def test_options_that_cannot_be_used__are_an_error_without_an_echo(settings, options):
     options = {"username": "canary-user", "password": "canary-password", **options}
     settings.VERIGATOR = {"BACKENDS": {"default": {"BACKEND": BACKEND, "OPTIONS": options}}}
     (message,) = run_checks(tags=[checks.TAG])

@@ -91,7 +91,8 @@ def pause_over() -> None:
     Challenge.objects.update(resend_at=timezone.now())
 
 
-def test_C01_right_pin_after_five_wrong_ones__is_refused_without_a_call(alice, browser, checks):
+@pytest.mark.threat("C01")
+def test_right_pin_after_five_wrong_ones__is_refused_without_a_call(alice, browser, checks):
     give_password(browser)
     for _ in range(5):
         page = browser.post(PIN_PAGE, {"pin": WRONG_PIN})
@@ -102,7 +103,8 @@ def test_C01_right_pin_after_five_wrong_ones__is_refused_without_a_call(alice, b
     assert SESSION_KEY not in browser.session
 
 
-def test_C02_C03_user_budget__survives_resends_and_new_logins(alice, browser, checks, heard):
+@pytest.mark.threat("C02", "C03")
+def test_user_budget__survives_resends_and_new_logins(alice, browser, checks, heard):
     for round_ in range(4):
         give_password(browser) if round_ % 2 == 0 else (pause_over(), resend(browser))
         for _ in range(3):
@@ -113,7 +115,8 @@ def test_C02_C03_user_budget__survives_resends_and_new_logins(alice, browser, ch
     assert [name for name, _ in heard].count("locked") == 1
 
 
-def test_C16_locked_user__gets_the_same_words_for_a_right_pin_and_a_wrong_one(alice, browser, checks, limits):
+@pytest.mark.threat("C16")
+def test_locked_user__gets_the_same_words_for_a_right_pin_and_a_wrong_one(alice, browser, checks, limits):
     limits(TRIES_PER_USER_HOUR=2)
     give_password(browser)
     for _ in range(2):
@@ -143,12 +146,13 @@ def test_lock__ends_with_its_window(alice, browser, limits):
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
+@pytest.mark.threat("H01", "A15")
 @pytest.mark.parametrize(
     "pin",
     ["", "   ", "123", "1" * 17, "12a4", "²345", "+1234", "-1234", "1e55", "12.34", "...", "12\x0034", "①②③④", "true",
      "null", "[]", "1" * 100_000],
 )  # fmt: skip
-def test_H01_A15_what_is_no_pin__is_refused_without_a_call_or_a_try(alice, browser, checks, pin):
+def test_what_is_no_pin__is_refused_without_a_call_or_a_try(alice, browser, checks, pin):
     give_password(browser)
     page = browser.post(PIN_PAGE, {"pin": pin})
     assert page.status_code == HTTPStatus.OK
@@ -164,13 +168,15 @@ def test_pin__may_be_typed_with_blanks_and_dashes(alice, browser, checks):
     assert checks == [pin]
 
 
-def test_C09_list_of_pins__is_one_try(alice, browser, checks):
+@pytest.mark.threat("C09")
+def test_list_of_pins__is_one_try(alice, browser, checks):
     give_password(browser)
     browser.post(PIN_PAGE, {"pin": ["1111", "2222", "3333"]})
     assert len(checks) == 1
 
 
-def test_D01_accepted_pin__is_not_accepted_again_even_if_the_provider_says_yes(alice, browser, provider, monkeypatch):
+@pytest.mark.threat("D01")
+def test_accepted_pin__is_not_accepted_again_even_if_the_provider_says_yes(alice, browser, provider, monkeypatch):
     monkeypatch.setattr(provider, "check", lambda *args, **kwargs: Checked(True))
     give_password(browser)
     assert browser.post(PIN_PAGE, {"pin": "4711"})["Location"] == "/private/"
@@ -184,7 +190,8 @@ def test_D01_accepted_pin__is_not_accepted_again_even_if_the_provider_says_yes(a
     assert other.post(PIN_PAGE, {"pin": "4711"})["Location"] == "/private/"
 
 
-def test_D08_completed_step__cannot_be_replayed(alice, browser, checks):
+@pytest.mark.threat("D08")
+def test_completed_step__cannot_be_replayed(alice, browser, checks):
     give_password(browser)
     cookies = browser.cookies.output(header="", sep=";")
     pin = sent_pin()
@@ -198,7 +205,8 @@ def test_D08_completed_step__cannot_be_replayed(alice, browser, checks):
     assert len(checks) == 1
 
 
-def test_G02_copy_of_the_pending_cookie__is_worth_nothing_after_the_login(alice, browser):
+@pytest.mark.threat("G02")
+def test_copy_of_the_pending_cookie__is_worth_nothing_after_the_login(alice, browser):
     give_password(browser)
     thief = Client()
     thief.cookies["verigator_token_sessionid"] = browser.cookies["verigator_token_sessionid"].value
@@ -210,7 +218,8 @@ def test_G02_copy_of_the_pending_cookie__is_worth_nothing_after_the_login(alice,
     assert resend(thief)["Location"] == "/accounts/login/"
 
 
-def test_D05_second_login__supersedes_the_first_without_a_call(alice, browser, checks):
+@pytest.mark.threat("D05")
+def test_second_login__supersedes_the_first_without_a_call(alice, browser, checks):
     give_password(browser)
     other = Client()
     give_password(other)
@@ -220,7 +229,8 @@ def test_D05_second_login__supersedes_the_first_without_a_call(alice, browser, c
     assert other.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_D06_pin_after_its_time__is_refused_without_a_call(alice, browser, checks):
+@pytest.mark.threat("D06")
+def test_pin_after_its_time__is_refused_without_a_call(alice, browser, checks):
     give_password(browser)
     Challenge.objects.update(expires_at=timezone.now())
     page = browser.post(PIN_PAGE, {"pin": sent_pin()})
@@ -249,7 +259,8 @@ def test_resend__waits_for_its_pause(alice, browser, heard):
     assert [name for name, _ in heard] == ["code_sent", "code_sent", "verified"]
 
 
-def test_E07_get_and_head__send_nothing(alice, browser):
+@pytest.mark.threat("E07")
+def test_get_and_head__send_nothing(alice, browser):
     give_password(browser)
     pause_over()
     for url in (PIN_PAGE, RESEND, "/accounts/verify/cancel/", "/accounts/enrol/"):
@@ -260,7 +271,8 @@ def test_E07_get_and_head__send_nothing(alice, browser):
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_E02_sends__stop_at_the_cap_of_the_phone_whoever_logs_in(alice, heard, browser):
+@pytest.mark.threat("E02")
+def test_sends__stop_at_the_cap_of_the_phone_whoever_logs_in(alice, heard, browser):
     for _ in range(8):
         give_password(Client())
     assert len(locmem.outbox) == 5
@@ -273,7 +285,8 @@ def test_E02_sends__stop_at_the_cap_of_the_phone_whoever_logs_in(alice, heard, b
     assert event["until"] > timezone.now()
 
 
-def test_E03_users_that_share_a_number__share_its_cap(db, django_user_model, django_capture_on_commit_callbacks):
+@pytest.mark.threat("E03")
+def test_users_that_share_a_number__share_its_cap(db, django_user_model, django_capture_on_commit_callbacks):
     for number in range(7):
         with django_capture_on_commit_callbacks(execute=True):
             django_user_model.objects.create_user(
@@ -290,14 +303,16 @@ def test_sends__stop_at_the_cap_of_the_user(alice, browser, limits):
     assert len(locmem.outbox) == 3
 
 
-def test_E08_wrong_password__sends_nothing(alice, browser):
+@pytest.mark.threat("E08")
+def test_wrong_password__sends_nothing(alice, browser):
     for _ in range(3):
         browser.post("/accounts/login/", {"username": "alice", "password": "no"})
     assert locmem.outbox == []
     assert not Challenge.objects.exists()
 
 
-def test_C15_without_the_password__nobody_uses_up_tries_or_texts(alice, browser, checks):
+@pytest.mark.threat("C15")
+def test_without_the_password__nobody_uses_up_tries_or_texts(alice, browser, checks):
     for _ in range(20):
         assert browser.post(PIN_PAGE, {"pin": WRONG_PIN, "verify": "alice"})["Location"] == "/accounts/login/"
         assert resend(browser)["Location"] == "/accounts/login/"
@@ -307,7 +322,8 @@ def test_C15_without_the_password__nobody_uses_up_tries_or_texts(alice, browser,
     assert not Counter.objects.exists()
 
 
-def test_I01_posts_without_a_csrf_token__change_nothing(alice):
+@pytest.mark.threat("I01")
+def test_posts_without_a_csrf_token__change_nothing(alice):
     strict = Client(enforce_csrf_checks=True)
     page = strict.get("/accounts/login/")
     token = page.context["csrf_token"]
@@ -326,6 +342,7 @@ def test_cancel__ends_the_login(alice, browser, checks):
     assert checks == []
 
 
+@pytest.mark.threat("R01")
 @pytest.mark.parametrize(
     "error",
     [
@@ -336,7 +353,7 @@ def test_cancel__ends_the_login(alice, browser, checks):
         WrongCredentialsError(status=401),
     ],
 )
-def test_R01_provider_that_cannot_send__is_said_so_and_tried_again(alice, browser, provider, monkeypatch, error):
+def test_provider_that_cannot_send__is_said_so_and_tried_again(alice, browser, provider, monkeypatch, error):
     with monkeypatch.context() as patch:
         patch.setattr(provider, "start", raising(error))
         assert give_password(browser)["Location"] == PIN_PAGE
@@ -363,7 +380,8 @@ def test_start_that_was_never_sent__is_given_back(alice, browser, provider, monk
     assert set(Counter.objects.filter(scope__startswith="sends").values_list("count", flat=True)) == {0}
 
 
-def test_R06_lost_reply_of_a_start__counts_and_its_pin_works(alice, browser, provider, monkeypatch):
+@pytest.mark.threat("R06")
+def test_lost_reply_of_a_start__counts_and_its_pin_works(alice, browser, provider, monkeypatch):
     real = provider.start
 
     def lose_the_reply(*args, **kwargs):
@@ -388,7 +406,8 @@ def test_resend_that_was_never_sent__leaves_the_first_pin_good(alice, browser, p
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_R07_unknown_verdict__counts_as_a_try_and_not_as_a_failure(alice, browser, provider, monkeypatch):
+@pytest.mark.threat("R07")
+def test_unknown_verdict__counts_as_a_try_and_not_as_a_failure(alice, browser, provider, monkeypatch):
     give_password(browser)
     with monkeypatch.context() as patch:
         patch.setattr(provider, "check", raising(RequestTimeoutError()))
@@ -462,14 +481,16 @@ def test_app__is_named_and_left_for_a_text_without_a_pause(alice, browser, provi
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_E09_fallback_to_sms__is_said_and_counts(alice, browser, settings):
+@pytest.mark.threat("E09")
+def test_fallback_to_sms__is_said_and_counts(alice, browser, settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "METHOD": "totp"}
     give_password(browser)
     assert "not linked to your number, so we sent a PIN by SMS" in browser.get(PIN_PAGE).content.decode()
     assert set(Counter.objects.filter(scope__startswith="sends").values_list("count", flat=True)) == {1}
 
 
-def test_E09_fallback_where_sms_is_forbidden__kills_the_challenge(alice, browser, settings, checks):
+@pytest.mark.threat("E09")
+def test_fallback_where_sms_is_forbidden__kills_the_challenge(alice, browser, settings, checks):
     settings.VERIGATOR = {**settings.VERIGATOR, "METHOD": "totp", "ALLOW_SMS": False}
     give_password(browser)
     assert "needs the Verigator app" in browser.get(PIN_PAGE).content.decode()
@@ -497,8 +518,9 @@ REFUSING = {
 }
 
 
+@pytest.mark.threat("E11")
 @pytest.mark.parametrize("name", REFUSING)
-def test_E11_first_send_that_is_refused__is_explained_told_and_logged(
+def test_first_send_that_is_refused__is_explained_told_and_logged(
     alice, browser, settings, heard, caplog, django_user_model, name
 ):
     change, scope, text = REFUSING[name]
@@ -525,7 +547,8 @@ def test_refused_pin__is_an_event_whatever_refused_it(alice, browser, heard):
     assert reasons == ["wrong"] * 5 + ["too_many_tries"]
 
 
-def test_C07_pin_refused_because_of_its_address__leaves_a_trace(alice, browser, settings, heard):
+@pytest.mark.threat("C07")
+def test_pin_refused_because_of_its_address__leaves_a_trace(alice, browser, settings, heard):
     settings.VERIGATOR = {**settings.VERIGATOR, "LIMITS": {"TRIES_PER_ADDRESS_HOUR": 1}}
     browser.defaults["REMOTE_ADDR"] = "9.9.9.9"
     give_password(browser)
@@ -551,7 +574,8 @@ def test_receiver_that_raises__stops_nobody(alice, browser, caplog):
     assert PHONE not in "".join(ours)
 
 
-def test_G06_user_deactivated_between_the_steps__is_refused(alice, browser, settings):
+@pytest.mark.threat("G06")
+def test_user_deactivated_between_the_steps__is_refused(alice, browser, settings):
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
     give_password(browser)
     alice.is_active = False
@@ -560,7 +584,8 @@ def test_G06_user_deactivated_between_the_steps__is_refused(alice, browser, sett
     assert SESSION_KEY not in browser.session
 
 
-def test_G07_password_changed_between_the_steps__is_refused(alice, browser):
+@pytest.mark.threat("G07")
+def test_password_changed_between_the_steps__is_refused(alice, browser):
     give_password(browser)
     alice.set_password("another one")
     alice.save()
@@ -568,15 +593,17 @@ def test_G07_password_changed_between_the_steps__is_refused(alice, browser):
     assert SESSION_KEY not in browser.session
 
 
+@pytest.mark.threat("G09")
 @pytest.mark.parametrize("change", [{"verigator_id": "another"}, {"epoch": "another"}])
-def test_G09_record_or_epoch_changed_between_the_steps__is_refused(alice, browser, change):
+def test_record_or_epoch_changed_between_the_steps__is_refused(alice, browser, change):
     give_password(browser)
     VerigatorUser.objects.update(**change)
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/accounts/login/"
     assert SESSION_KEY not in browser.session
 
 
-def test_G10_authentication_backend_removed_between_the_steps__is_refused(alice, browser, settings):
+@pytest.mark.threat("G10")
+def test_authentication_backend_removed_between_the_steps__is_refused(alice, browser, settings):
     give_password(browser)
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.RemoteUserBackend"]
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/accounts/login/"
@@ -592,29 +619,33 @@ def test_provider_removed_from_the_settings_between_the_steps__asks_for_a_new_pi
     assert SESSION_KEY not in browser.session
 
 
+@pytest.mark.threat("I03")
 @pytest.mark.parametrize(
     "url", ["//evil.example/", "https://evil.example/", "javascript:alert(1)", "\\\\evil", "%0d%0a"]
 )
-def test_I03_next__leads_to_this_site_only(alice, browser, url):
+def test_next__leads_to_this_site_only(alice, browser, url):
     give_password(browser, next=url)
     location = browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"]
     assert location in ("/private/", "%0d%0a")
 
 
-def test_I03_next_that_was_tampered_with_in_the_database__is_checked_again(alice, browser):
+@pytest.mark.threat("I03")
+def test_next_that_was_tampered_with_in_the_database__is_checked_again(alice, browser):
     give_password(browser, next="/cart/")
     Challenge.objects.update(next_url="https://evil.example/")
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_I04_I05_pages__are_not_framed_cached_or_referred(alice, browser):
+@pytest.mark.threat("I04", "I05")
+def test_pages__are_not_framed_cached_or_referred(alice, browser):
     for page in (browser.get("/accounts/login/"), give_password(browser), browser.get(PIN_PAGE)):
         assert page["X-Frame-Options"] == "DENY"
         assert "no-store" in page["Cache-Control"]
         assert page["Referrer-Policy"] == "same-origin"
 
 
-def test_I06_F04_pin_page__works_under_a_strict_csp_and_shows_no_more_than_it_must(alice, browser):
+@pytest.mark.threat("I06", "F04")
+def test_pin_page__works_under_a_strict_csp_and_shows_no_more_than_it_must(alice, browser):
     give_password(browser)
     page = browser.get(PIN_PAGE).content.decode()
     assert 'autocomplete="one-time-code"' in page
@@ -712,7 +743,8 @@ def test_pending_cookie__is_closed_to_scripts_and_as_secure_as_the_session(alice
     assert cookie["max-age"] == 600 + 3600, "the login page can say that it was too late"
 
 
-def test_F07_nothing_secret__is_stored(alice, browser):
+@pytest.mark.threat("F07")
+def test_nothing_secret__is_stored(alice, browser):
     from django.contrib.sessions.models import Session
     from django.core import serializers
 

@@ -134,7 +134,8 @@ def everybody(settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all"}
 
 
-def test_A17_user_who_owes_and_has_no_phone__enrols_one_first(everybody, carol, browser):
+@pytest.mark.threat("A17")
+def test_user_who_owes_and_has_no_phone__enrols_one_first(everybody, carol, browser):
     give_password(browser, "carol", next="/verified/")
     assert browser.get(PIN_PAGE)["Location"] == ENROL
     assert browser.get("/private/").status_code == HTTPStatus.FOUND
@@ -178,14 +179,16 @@ def test_enrolment__resend_goes_to_the_same_new_number(everybody, carol, browser
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_A14_user_who_has_a_phone__cannot_enrol_another_one(alice, browser):
+@pytest.mark.threat("A14")
+def test_user_who_has_a_phone__cannot_enrol_another_one(alice, browser):
     give_password(browser)
     assert browser.get(ENROL)["Location"] == PIN_PAGE
     assert browser.post(ENROL, {"phone": NUMBER})["Location"] == PIN_PAGE
     assert [message.to for message in locmem.outbox] == [PHONE]
 
 
-def test_A17_enrolment_of_a_login_that_was_caught__asks_for_the_password(everybody, carol, browser):
+@pytest.mark.threat("A17")
+def test_enrolment_of_a_login_that_was_caught__asks_for_the_password(everybody, carol, browser):
     browser.get("/magic/carol/")
     assert browser.get(PIN_PAGE)["Location"] == ENROL
     assert 'name="password"' in browser.get(ENROL).content.decode()
@@ -208,12 +211,13 @@ def test_enrolment__needs_a_login(db, browser):
     assert browser.post(ENROL, {"phone": NUMBER})["Location"] == "/accounts/login/"
 
 
+@pytest.mark.threat("H03")
 @pytest.mark.parametrize(
     "phone",
     ["", "55500099", "+0123456789", "+372 555", "+3725550009912345678", "+372 5550 ext 5", "+372\x0055500099",
      "+372'\"><svg>", "+³⁷²⁵⁵⁵⁰⁰⁰⁹⁹", "x" * 100_000],
 )  # fmt: skip
-def test_H03_what_is_no_phone_number__is_refused_without_a_call(everybody, carol, browser, phone):
+def test_what_is_no_phone_number__is_refused_without_a_call(everybody, carol, browser, phone):
     give_password(browser, "carol")
     page = browser.post(ENROL, {"phone": phone})
     assert page.status_code == HTTPStatus.OK
@@ -252,9 +256,8 @@ def test_enrolment_proposal__ends_after_an_hour(everybody, carol, browser):
     assert not VerigatorUser.objects.get(user=carol).phone_number
 
 
-def test_F11_J04_number_of_somebody_else__is_taken_without_a_word_and_changes_nothing_there(
-    everybody, alice, carol, browser
-):
+@pytest.mark.threat("F11", "J04")
+def test_number_of_somebody_else__is_taken_without_a_word_and_changes_nothing_there(everybody, alice, carol, browser):
     give_password(browser, "carol")
     assert browser.post(ENROL, {"phone": PHONE})["Location"] == PIN_PAGE
     assert VerigatorUser.objects.get(user=alice).phone_number == PHONE

@@ -47,7 +47,8 @@ def shows_a_proposal(browser):
     return "ending in <b>99</b>" in page
 
 
-def test_J01_changed_number__is_in_force_only_after_the_old_phone_and_the_new_one_agreed(confirmed, browser, capsys):
+@pytest.mark.threat("J01")
+def test_changed_number__is_in_force_only_after_the_old_phone_and_the_new_one_agreed(confirmed, browser, capsys):
     change_on_the_site(confirmed)
     assert phone_in_force(confirmed) == PHONE
     assert shows_a_proposal(browser)
@@ -76,7 +77,8 @@ def test_J01_changed_number__is_in_force_only_after_the_old_phone_and_the_new_on
     assert not shows_a_proposal(browser)
 
 
-def test_J01_old_proof__must_be_given_again_before_a_proposal_is_taken(confirmed):
+@pytest.mark.threat("J01")
+def test_old_proof__must_be_given_again_before_a_proposal_is_taken(confirmed):
     change_on_the_site(confirmed)
     browser = Client()
     login_verified(browser, confirmed)
@@ -137,7 +139,8 @@ def test_rotated_SECRET_KEY__brings_no_declined_proposal_back(confirmed, setting
     assert proposals.of(confirmed, registration.find_link(confirmed)) == ""
 
 
-def test_R22_changes_without_a_signal__are_noticed_by_sync(confirmed, carol, db, capsys):
+@pytest.mark.threat("R22")
+def test_changes_without_a_signal__are_noticed_by_sync(confirmed, carol, db, capsys):
     unconfirmed = User.objects.create_user("bob", phone_number="+37255500021")
     call_command("verigator_sync", verbosity=0)
     User.objects.filter(pk=confirmed.pk).update(phone_number=NEW)

@@ -129,10 +129,9 @@ def log_in(client: Client, sandbox: Sandbox) -> None:
     assert client.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})["Location"] == "/private/"
 
 
+@pytest.mark.threat("R01", "R03", "R04", "R05", "R09", "R10")
 @pytest.mark.parametrize("fault", DOWN, ids=name)
-def test_R01_R03_R04_R05_R09_R10_start_that_fails__says_so_and_goes_on_afterwards(
-    alice, browser, sandbox, settings, fault
-):
+def test_start_that_fails__says_so_and_goes_on_afterwards(alice, browser, sandbox, settings, fault):
     sandbox.add_fault(**fault, operation="auth.start")
     with bounded(settings, fault):
         assert give_password(browser)["Location"] == PIN_PAGE
@@ -147,8 +146,9 @@ def test_R01_R03_R04_R05_R09_R10_start_that_fails__says_so_and_goes_on_afterward
     log_in(browser, sandbox)
 
 
+@pytest.mark.threat("R07")
 @pytest.mark.parametrize("fault", DOWN, ids=name)
-def test_R07_check_that_fails__lets_nobody_in_and_is_not_repeated(alice, browser, sandbox, settings, fault):
+def test_check_that_fails__lets_nobody_in_and_is_not_repeated(alice, browser, sandbox, settings, fault):
     give_password(browser)
     sandbox.add_fault(**fault, operation="auth.verify")
     with bounded(settings, fault):
@@ -160,8 +160,9 @@ def test_R07_check_that_fails__lets_nobody_in_and_is_not_repeated(alice, browser
     log_in(browser, sandbox)
 
 
+@pytest.mark.threat("M01", "M02", "M03", "M04", "M06", "M10")
 @pytest.mark.parametrize("fault", LIES, ids=name)
-def test_M01_M02_M03_M04_M06_M10_lie_about_a_pin__is_no_proof(alice, browser, sandbox, settings, fault):
+def test_lie_about_a_pin__is_no_proof(alice, browser, sandbox, settings, fault):
     give_password(browser)
     sandbox.add_fault(**fault, operation="auth.verify")
     with bounded(settings, fault):
@@ -170,8 +171,9 @@ def test_M01_M02_M03_M04_M06_M10_lie_about_a_pin__is_no_proof(alice, browser, sa
     assert SESSION_KEY not in browser.session
 
 
+@pytest.mark.threat("M01", "M02", "M03", "M04", "M06")
 @pytest.mark.parametrize("fault", LIES, ids=name)
-def test_M01_M02_M03_M04_M06_strange_answer_to_a_start__is_never_a_500(alice, browser, sandbox, settings, fault):
+def test_strange_answer_to_a_start__is_never_a_500(alice, browser, sandbox, settings, fault):
     sandbox.add_fault(**fault, operation="auth.start")
     with bounded(settings, fault):
         assert give_password(browser)["Location"] == PIN_PAGE
@@ -194,9 +196,10 @@ def test_registration_that_fails__loses_nothing(alice, sandbox, settings, fault)
     assert link.state == "registered"
 
 
+@pytest.mark.threat("R06", "R13", "R18")
 @pytest.mark.parametrize("operation", ["auth.start", "auth.verify", "users.create"])
 @pytest.mark.parametrize("kind", ["reset", "close", "status"])
-def test_R06_R13_R18_lost_reply__converges(alice, browser, sandbox, operation, kind):
+def test_lost_reply__converges(alice, browser, sandbox, operation, kind):
     extra = {"status": 502} if kind == "status" else {}
     if operation == "users.create":
         sandbox.add_fault(kind, operation=operation, when="after", times=1, **extra)
@@ -220,7 +223,8 @@ def test_R06_R13_R18_lost_reply__converges(alice, browser, sandbox, operation, k
     assert browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})["Location"] == "/private/"
 
 
-def test_R01_provider_that_is_gone__is_said_so(alice, browser, sandbox):
+@pytest.mark.threat("R01")
+def test_provider_that_is_gone__is_said_so(alice, browser, sandbox):
     sandbox.stop()
     with in_time(1):
         assert give_password(browser)["Location"] == PIN_PAGE
@@ -230,7 +234,8 @@ def test_R01_provider_that_is_gone__is_said_so(alice, browser, sandbox):
     assert SESSION_KEY not in browser.session
 
 
-def test_R02_name_that_is_not_resolved__is_said_so_and_counts_no_send(alice, browser, sandbox, monkeypatch):
+@pytest.mark.threat("R02")
+def test_name_that_is_not_resolved__is_said_so_and_counts_no_send(alice, browser, sandbox, monkeypatch):
     def fail(*args, **kwargs):
         raise socket.gaierror("no such name")
 
@@ -244,7 +249,8 @@ def test_R02_name_that_is_not_resolved__is_said_so_and_counts_no_send(alice, bro
     assert not Counter.objects.filter(scope__startswith="sends/", count__gt=0).exists()
 
 
-def test_R03_connecting_hangs__is_cut_and_counts_no_send(alice, browser, sandbox, settings):
+@pytest.mark.threat("R03")
+def test_connecting_hangs__is_cut_and_counts_no_send(alice, browser, sandbox, settings):
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
         for _ in range(8):  # fills the queue: from then on nobody answers a SYN
             waiting = stack.enter_context(socket.socket())
@@ -258,13 +264,15 @@ def test_R03_connecting_hangs__is_cut_and_counts_no_send(alice, browser, sandbox
     assert not Counter.objects.filter(scope__startswith="sends/", count__gt=0).exists()
 
 
-def test_R24_atomic_requests__leave_no_transaction_open_in_a_call(alice, browser, sandbox, monkeypatch):
+@pytest.mark.threat("R24")
+def test_atomic_requests__leave_no_transaction_open_in_a_call(alice, browser, sandbox, monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     give_password(browser)
     log_in(browser, sandbox)
 
 
-def test_R12_user_that_vanished__is_made_again_under_a_fresh_id(alice, browser, sandbox):
+@pytest.mark.threat("R12")
+def test_user_that_vanished__is_made_again_under_a_fresh_id(alice, browser, sandbox):
     before = VerigatorUser.objects.get()
     service = sandbox.calls(operation="users.create")[0]["service_id"]
     Api("api", "secret", sandbox.url).users.delete(service, before.verigator_id)
@@ -289,7 +297,8 @@ def test_app__is_used_where_it_is_attached_and_its_code_is_no_send(alice, browse
     assert SESSION_KEY not in other.session
 
 
-def test_R24_atomic_requests__are_off_for_every_database(monkeypatch):
+@pytest.mark.threat("R24")
+def test_atomic_requests__are_off_for_every_database(monkeypatch):
     monkeypatch.setattr(views, "connections", ["default", "other"])
 
     @method_decorator([never_cache, views._non_atomic, csrf_protect], name="dispatch")

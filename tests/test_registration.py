@@ -62,7 +62,8 @@ def test_proxy_and_child_of_the_user_model__get_a_link_too(db, on_commit, model)
     assert VerigatorUser.objects.get(user_id=user.pk).state == State.REGISTERED
 
 
-def test_R17_rolled_back_save__calls_nobody(transactional_db):
+@pytest.mark.threat("R17")
+def test_rolled_back_save__calls_nobody(transactional_db):
     with pytest.raises(RuntimeError), transaction.atomic():
         User.objects.create_user("bob", phone_number=PHONE)
         raise RuntimeError
@@ -86,7 +87,8 @@ def test_provider_call__has_no_transaction_open(transactional_db, provider, monk
     assert seen == [False]
 
 
-def test_R22_fixtures_and_bulk_create__are_left_to_sync(db, tmp_path, on_commit):
+@pytest.mark.threat("R22")
+def test_fixtures_and_bulk_create__are_left_to_sync(db, tmp_path, on_commit):
     fixture = tmp_path / "users.json"
     fields = {"username": "raw", "phone_number": "+37255500011"}
     fixture.write_text(json.dumps([{"model": "site.user", "pk": 7, "fields": fields}]))
@@ -169,7 +171,8 @@ def test_link_that_the_database_refuses__is_logged_with_its_reason(db, monkeypat
     assert reason[connection.vendor] in caplog.text
 
 
-def test_R23_link_that_cannot_be_written__does_not_break_the_save(db, monkeypatch, caplog):
+@pytest.mark.threat("R23")
+def test_link_that_cannot_be_written__does_not_break_the_save(db, monkeypatch, caplog):
     def fail(*args, **kwargs):
         raise RuntimeError("no")
 
@@ -186,6 +189,7 @@ def failing(error):
     return fail
 
 
+@pytest.mark.threat("R08")
 def test_provider_down__keeps_the_registration_for_sync(db, on_commit, provider, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(provider, "register", failing(RequestTimeoutError()))
@@ -201,6 +205,7 @@ def test_provider_down__keeps_the_registration_for_sync(db, on_commit, provider,
     assert (link.state, link.last_error, link.attempts) == (State.REGISTERED, "", 0)
 
 
+@pytest.mark.threat("R08")
 def test_back_off__grows_and_honours_retry_after():
     first = registration._back_off(0, InternalError())
     later = registration._back_off(4, InternalError())
@@ -211,7 +216,8 @@ def test_back_off__grows_and_honours_retry_after():
     assert registration._back_off(60, InternalError()) <= timedelta(hours=7.2)
 
 
-def test_R15_refused_number__is_not_tried_again(db, on_commit, provider, monkeypatch):
+@pytest.mark.threat("R15")
+def test_refused_number__is_not_tried_again(db, on_commit, provider, monkeypatch):
     monkeypatch.setattr(provider, "register", failing(InvalidDataError(status=422)))
     with on_commit():
         user = User.objects.create_user("bob", phone_number=PHONE)
@@ -228,7 +234,8 @@ def test_R15_refused_number__is_not_tried_again(db, on_commit, provider, monkeyp
     assert (link.state, link.phone_number) == (State.REGISTERED, "+37255500099")
 
 
-def test_J05_R14_id_that_is_taken__is_answered_by_a_fresh_one_and_never_adopted(db, on_commit, provider, monkeypatch):
+@pytest.mark.threat("J05", "R14")
+def test_id_that_is_taken__is_answered_by_a_fresh_one_and_never_adopted(db, on_commit, provider, monkeypatch):
     real, ids = provider.register, []
 
     def register(phone_number, id_in_service, **kwargs):
@@ -246,7 +253,8 @@ def test_J05_R14_id_that_is_taken__is_answered_by_a_fresh_one_and_never_adopted(
     assert [row.id_in_service for row in RemoteDeletion.objects.all()] == [ids[0]]
 
 
-def test_R18_lost_reply__is_adopted_by_sync_under_the_id_we_chose(db, on_commit, provider, monkeypatch):
+@pytest.mark.threat("R18")
+def test_lost_reply__is_adopted_by_sync_under_the_id_we_chose(db, on_commit, provider, monkeypatch):
     real = provider.register
 
     def lose_the_reply(*args, **kwargs):
@@ -264,7 +272,8 @@ def test_R18_lost_reply__is_adopted_by_sync_under_the_id_we_chose(db, on_commit,
     assert remote_phones() == {link.verigator_id: PHONE}
 
 
-def test_R39_record_that_is_gone__is_made_again_by_sync_and_strangers_are_left_alone(alice, provider, capsys):
+@pytest.mark.threat("R39")
+def test_record_that_is_gone__is_made_again_by_sync_and_strangers_are_left_alone(alice, provider, capsys):
     locmem.reset()
     stranger = provider.register("+37255500011", "somebody-else")
     call_command("verigator_sync")
@@ -285,7 +294,8 @@ def test_half_a_list__makes_nobody_lost(alice, provider, monkeypatch):
     assert VerigatorUser.objects.get(user=alice).state == State.REGISTERED
 
 
-def test_R12_record_that_is_gone__is_made_again_at_the_next_login(alice, browser):
+@pytest.mark.threat("R12")
+def test_record_that_is_gone__is_made_again_at_the_next_login(alice, browser):
     locmem.reset()
     before = VerigatorUser.objects.get(user=alice)
     give_password(browser)
@@ -295,7 +305,8 @@ def test_R12_record_that_is_gone__is_made_again_at_the_next_login(alice, browser
     assert browser.post("/accounts/verify/", {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_R37_deleted_user__is_deleted_at_the_provider_by_sync(alice):
+@pytest.mark.threat("R37")
+def test_deleted_user__is_deleted_at_the_provider_by_sync(alice):
     user_id = alice.verigator.verigator_id
     alice.delete()
     assert [row.verigator_id for row in RemoteDeletion.objects.all()] == [user_id]
@@ -305,7 +316,8 @@ def test_R37_deleted_user__is_deleted_at_the_provider_by_sync(alice):
     assert not RemoteDeletion.objects.exists()
 
 
-def test_R38_deletion_that_is_rolled_back__keeps_the_record(alice):
+@pytest.mark.threat("R38")
+def test_deletion_that_is_rolled_back__keeps_the_record(alice):
     with pytest.raises(RuntimeError), transaction.atomic():
         alice.delete()
         raise RuntimeError
@@ -323,7 +335,8 @@ def test_rows_of_another_database__change_nothing_here(alice, on_commit):
     assert not RemoteDeletion.objects.exists()
 
 
-def test_R37_deletion_while_the_provider_is_down__stays_noted(alice, provider, monkeypatch):
+@pytest.mark.threat("R37")
+def test_deletion_while_the_provider_is_down__stays_noted(alice, provider, monkeypatch):
     alice.delete()
     monkeypatch.setattr(provider, "unregister", failing(RequestTimeoutError()))
     with pytest.raises(Exception, match="Something is left to do"):
@@ -331,7 +344,8 @@ def test_R37_deletion_while_the_provider_is_down__stays_noted(alice, provider, m
     assert RemoteDeletion.objects.get().last_error == "timeout"
 
 
-def test_R21_registration_in_other_hands__is_left_alone(db, provider, monkeypatch):
+@pytest.mark.threat("R21")
+def test_registration_in_other_hands__is_left_alone(db, provider, monkeypatch):
     user = User.objects.create_user("bob", phone_number=PHONE)
     link = VerigatorUser.objects.select_related("user").get(user=user)
     VerigatorUser.objects.update(leased_until=timezone.now() + timedelta(seconds=30))
@@ -451,7 +465,8 @@ def test_save_of_last_login__costs_no_statement_of_ours(alice, django_assert_num
         alice.save(update_fields=["last_login"])
 
 
-def test_H05_username__is_cleaned_to_a_short_id_with_a_random_end(db):
+@pytest.mark.threat("H05")
+def test_username__is_cleaned_to_a_short_id_with_a_random_end(db):
     user = User(username="Ä/..\r\n<b>Boris %00 " + "x" * 200)
     first, second = registration.new_id_in_service(user), registration.new_id_in_service(user)
     assert first != second

@@ -140,7 +140,8 @@ def test_times__are_written_as_the_language_writes_them(alice, browser, settings
     assert shown in browser.get(SECURITY).content.decode()
 
 
-def test_A14_pending_login__reaches_none_of_the_account_pages(alice, browser):
+@pytest.mark.threat("A14")
+def test_pending_login__reaches_none_of_the_account_pages(alice, browser):
     give_password(browser)
     for url in (SECURITY, CHANGE, CODES, BROWSERS):
         assert browser.get(url)["Location"].startswith("/accounts/login/")
@@ -182,8 +183,9 @@ def test_new_phone__counts_after_its_pin_and_ends_everything_else(alice, browser
     assert NUMBER not in mailoutbox[0].body
 
 
+@pytest.mark.threat("J01")
 @pytest.mark.parametrize("password", ["", "wrong"])
-def test_J01_new_phone__needs_the_password(alice, browser, password):
+def test_new_phone__needs_the_password(alice, browser, password):
     log_in(browser)
     sent = len(locmem.outbox)
     assert browser.post(CHANGE, {"phone": NUMBER, "password": password}).status_code == HTTPStatus.OK
@@ -191,7 +193,8 @@ def test_J01_new_phone__needs_the_password(alice, browser, password):
     assert not PhoneChange.objects.exists()
 
 
-def test_J01_new_phone__needs_a_fresh_proof_of_the_old_one(alice, browser):
+@pytest.mark.threat("J01")
+def test_new_phone__needs_a_fresh_proof_of_the_old_one(alice, browser):
     log_in(browser)
     proof_is_old(browser)
     assert browser.post(CHANGE, {"phone": NUMBER, "password": PASSWORD})["Location"] == PIN_PAGE
@@ -203,14 +206,16 @@ def test_J01_new_phone__needs_a_fresh_proof_of_the_old_one(alice, browser):
     assert browser.post(CHANGE, {"phone": NUMBER, "password": PASSWORD})["Location"] == CONFIRM
 
 
-def test_J02_unconfirmed_phone__gets_no_login_codes(alice, browser):
+@pytest.mark.threat("J02")
+def test_unconfirmed_phone__gets_no_login_codes(alice, browser):
     log_in(browser)
     browser.post(CHANGE, {"phone": NUMBER, "password": PASSWORD})
     give_password(Client())
     assert locmem.outbox[-1].to == PHONE
 
 
-def test_D07_pin_of_a_new_phone__is_no_login_and_back(alice, browser):
+@pytest.mark.threat("D07")
+def test_pin_of_a_new_phone__is_no_login_and_back(alice, browser):
     log_in(browser)
     browser.post(CHANGE, {"phone": NUMBER, "password": PASSWORD})
     pin_of_the_change = sent_pin()
@@ -221,7 +226,8 @@ def test_D07_pin_of_a_new_phone__is_no_login_and_back(alice, browser):
     assert VerigatorUser.objects.get(user=alice).phone_number == PHONE
 
 
-def test_J03_somebody_else_s_change__is_out_of_reach(alice, carol, browser):
+@pytest.mark.threat("J03")
+def test_somebody_else_s_change__is_out_of_reach(alice, carol, browser):
     log_in(browser)
     browser.post(CHANGE, {"phone": NUMBER, "password": PASSWORD})
     bob = Client()
@@ -232,7 +238,8 @@ def test_J03_somebody_else_s_change__is_out_of_reach(alice, carol, browser):
     assert VerigatorUser.objects.get(user=carol).phone_number == ""
 
 
-def test_E06_new_phones__are_bounded_by_minute_and_day(alice, browser):
+@pytest.mark.threat("E06")
+def test_new_phones__are_bounded_by_minute_and_day(alice, browser):
     log_in(browser)
     assert browser.post(CHANGE, {"phone": "+37255500090", "password": PASSWORD}).status_code == HTTPStatus.FOUND
     page = browser.post(CHANGE, {"phone": "+37255500091", "password": PASSWORD})
@@ -288,6 +295,7 @@ def test_recovery_codes__are_shown_once_and_let_in_once_when_nothing_can_be_sent
     assert SESSION_KEY not in again.session
 
 
+@pytest.mark.threat("K06")
 @pytest.mark.parametrize(
     "typed",
     [
@@ -297,7 +305,7 @@ def test_recovery_codes__are_shown_once_and_let_in_once_when_nothing_can_be_sent
         lambda code: code.replace("0", "O").replace("1", "l"),
     ],
 )
-def test_K06_recovery_code__is_forgiven_its_form(alice, browser, typed):
+def test_recovery_code__is_forgiven_its_form(alice, browser, typed):
     code = recovery.renew(alice)[0]
     give_password(browser)
     assert browser.post(RECOVERY, {"code": typed(code)})["Location"] == "/private/"
@@ -311,7 +319,8 @@ def test_recovery_code__that_is_none_is_refused(alice, browser, code):
     assert SESSION_KEY not in browser.session
 
 
-def test_K03_old_set_and_somebody_else_s_code__are_refused(alice, carol, browser):
+@pytest.mark.threat("K03")
+def test_old_set_and_somebody_else_s_code__are_refused(alice, carol, browser):
     old, strange = recovery.renew(alice), recovery.renew(carol)
     recovery.renew(alice)
     give_password(browser)
@@ -319,7 +328,8 @@ def test_K03_old_set_and_somebody_else_s_code__are_refused(alice, carol, browser
         assert "not one of your unused" in browser.post(RECOVERY, {"code": code}).content.decode()
 
 
-def test_K02_recovery_codes__are_stored_as_digests_and_outlive_a_rotated_key(alice, browser, settings):
+@pytest.mark.threat("K02")
+def test_recovery_codes__are_stored_as_digests_and_outlive_a_rotated_key(alice, browser, settings):
     code = recovery.renew(alice)[0]
     stored = str(list(RecoveryCode.objects.values()))
     assert code not in stored
@@ -330,7 +340,8 @@ def test_K02_recovery_codes__are_stored_as_digests_and_outlive_a_rotated_key(ali
     assert browser.post(RECOVERY, {"code": code})["Location"] == "/private/"
 
 
-def test_C11_recovery_codes__share_the_budget_of_the_pin(alice, browser, use):
+@pytest.mark.threat("C11")
+def test_recovery_codes__share_the_budget_of_the_pin(alice, browser, use):
     use(LIMITS={"TRIES_PER_USER_HOUR": 3})
     code = recovery.renew(alice)[0]
     give_password(browser)
@@ -342,7 +353,8 @@ def test_C11_recovery_codes__share_the_budget_of_the_pin(alice, browser, use):
     assert RecoveryCode.objects.filter(used_at=None).count() == 10
 
 
-def test_K05_new_codes__need_password_and_a_fresh_proof(alice, browser):
+@pytest.mark.threat("K05")
+def test_new_codes__need_password_and_a_fresh_proof(alice, browser):
     log_in(browser)
     browser.post(CODES, {"password": "wrong"})
     assert not RecoveryCode.objects.exists()
@@ -375,7 +387,8 @@ def test_password_forms__name_the_account_to_who_is_signed_in(alice, carol, brow
     assert field("carol") in other.get("/accounts/enrol/").content.decode()
 
 
-def test_F04_enrolment_in_a_pending_login__names_no_account(carol, browser, use):
+@pytest.mark.threat("F04")
+def test_enrolment_in_a_pending_login__names_no_account(carol, browser, use):
     use(REQUIRED="all")
     browser.force_login(carol)
     browser.get("/private/")
@@ -455,7 +468,8 @@ def test_buttons_that_end_trust__say_of_which_browser(alice, browser, use):
     assert "last used" in texts[1]
 
 
-def test_B07_cookie__is_closed_and_tells_nothing(alice, browser, use):
+@pytest.mark.threat("B07")
+def test_cookie__is_closed_and_tells_nothing(alice, browser, use):
     use(TRUSTED_BROWSER_DAYS=30)
     log_in(browser, trust="on")
     name = next(name for name in browser.cookies if name.startswith("verigator_browser_token_"))
@@ -467,7 +481,8 @@ def test_B07_cookie__is_closed_and_tells_nothing(alice, browser, use):
     assert cookie.value not in str(list(TrustedBrowser.objects.values()))
 
 
-def test_B01_B02_cookie__of_another_user_or_forged_is_worth_nothing(alice, browser, use, db):
+@pytest.mark.threat("B01", "B02")
+def test_cookie__of_another_user_or_forged_is_worth_nothing(alice, browser, use, db):
     use(TRUSTED_BROWSER_DAYS=30)
     bob = User.objects.create_user("bob", password=PASSWORD, phone_number=NUMBER)
     log_in(browser, trust="on")
@@ -483,7 +498,8 @@ def test_B01_B02_cookie__of_another_user_or_forged_is_worth_nothing(alice, brows
         assert give_password(forger)["Location"] == PIN_PAGE
 
 
-def test_B03_B04_trust__ends_with_password_epoch_time_and_setting(alice, browser, use):
+@pytest.mark.threat("B03", "B04")
+def test_trust__ends_with_password_epoch_time_and_setting(alice, browser, use):
     use(TRUSTED_BROWSER_DAYS=30, LIMITS={"SENDS_PER_PHONE_10_MINUTES": 50})
     log_in(browser, trust="on")
     browser.post("/plain/logout/")
@@ -561,7 +577,8 @@ def test_password_that_is_stored_anew__ends_no_session(newer_hasher, alice, brow
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
-def test_C14_hard_stop__is_ended_by_support_or_a_new_password(alice, browser, use, mailoutbox):
+@pytest.mark.threat("C14")
+def test_hard_stop__is_ended_by_support_or_a_new_password(alice, browser, use, mailoutbox):
     use(LIMITS={"TRIES_PER_USER_HOUR": 100, "TRIES_PER_USER_DAY": 100, "SENDS_PER_PHONE_10_MINUTES": 50})
     for _ in range(2):
         give_password(browser)
@@ -591,7 +608,8 @@ def test_hard_stop__is_100_where_pins_are_longer(alice, browser, use):
     assert "Set a new password" in browser.post(PIN_PAGE, {"pin": sent_pin()}).content.decode()
 
 
-def test_C07_guesses_from_one_address_on_many_accounts__stop(db, use, django_capture_on_commit_callbacks):
+@pytest.mark.threat("C07")
+def test_guesses_from_one_address_on_many_accounts__stop(db, use, django_capture_on_commit_callbacks):
     use(LIMITS={"TRIES_PER_ADDRESS_HOUR": 3})
     for number in range(5):
         with django_capture_on_commit_callbacks(execute=True):
@@ -622,7 +640,8 @@ def test_address__is_counted_by_what_it_says_of_who_is_behind_it(address, counte
     assert countable(address) == counted
 
 
-def test_C06_A19_forwarded_addresses__count_from_trusted_proxies_only(alice, browser, use):
+@pytest.mark.threat("C06", "A19")
+def test_forwarded_addresses__count_from_trusted_proxies_only(alice, browser, use):
     give_password(browser)
     assert Challenge.objects.latest("created_at").ip == "127.0.0.1"
     spoofed = Client(REMOTE_ADDR="8.8.8.8", HTTP_X_FORWARDED_FOR="1.2.3.4")
@@ -634,7 +653,8 @@ def test_C06_A19_forwarded_addresses__count_from_trusted_proxies_only(alice, bro
     assert Challenge.objects.latest("created_at").ip == "1.2.3.4"
 
 
-def test_E04_block_of_numbers__trips_the_prefix_limit(db, use, django_capture_on_commit_callbacks):
+@pytest.mark.threat("E04")
+def test_block_of_numbers__trips_the_prefix_limit(db, use, django_capture_on_commit_callbacks):
     use(LIMITS={"SENDS_PER_PREFIX_HOUR": 3})
     for number in range(5):
         with django_capture_on_commit_callbacks(execute=True):
@@ -643,7 +663,8 @@ def test_E04_block_of_numbers__trips_the_prefix_limit(db, use, django_capture_on
     assert len(locmem.outbox) == 3
 
 
-def test_E11_site_budget__spares_confirmed_users_and_is_told(alice, use, django_capture_on_commit_callbacks):
+@pytest.mark.threat("E11")
+def test_site_budget__spares_confirmed_users_and_is_told(alice, use, django_capture_on_commit_callbacks):
     use(LIMITS={"SENDS_PER_SITE_HOUR": 1})
     heard = []
 
@@ -682,8 +703,9 @@ def test_signals__of_somebody_who_is_signed_in_are_sent_by_the_user_model_too(al
     assert heard == ["login", "phone"]
 
 
+@pytest.mark.threat("E05")
 @pytest.mark.parametrize("number", ["+881612345678", "+3729001234", "+449012345678"])
-def test_E05_satellite_and_premium_numbers__get_nothing(db, use, browser, number):
+def test_satellite_and_premium_numbers__get_nothing(db, use, browser, number):
     use(REQUIRED="all")
     User.objects.create_user("bob", password=PASSWORD)
     give_password(browser, "bob")
@@ -692,7 +714,8 @@ def test_E05_satellite_and_premium_numbers__get_nothing(db, use, browser, number
     assert locmem.outbox == []
 
 
-def test_E05_countries__are_checked_on_the_server(alice, browser, use):
+@pytest.mark.threat("E05")
+def test_countries__are_checked_on_the_server(alice, browser, use):
     use(COUNTRIES=["LV"])
     give_password(browser)
     assert locmem.outbox == []
@@ -702,7 +725,8 @@ def test_E05_countries__are_checked_on_the_server(alice, browser, use):
     assert len(locmem.outbox) == 1
 
 
-def test_E01_resends__rise_in_their_pause_and_end(alice, browser, use):
+@pytest.mark.threat("E01")
+def test_resends__rise_in_their_pause_and_end(alice, browser, use):
     use(LIMITS={"SENDS_PER_PHONE_10_MINUTES": 50, "SENDS_PER_LOGIN": 4})
     give_password(browser)
     pauses = []
@@ -820,7 +844,8 @@ def test_support__can_unlock_and_issue_a_code_that_ends(alice, desk, browser):
     assert browser.post(RECOVERY, {"code": code})["Location"] == "/private/"
 
 
-def test_J09_support_actions__need_their_own_permission(alice, db):
+@pytest.mark.threat("J09")
+def test_support_actions__need_their_own_permission(alice, db):
     helper = User.objects.create_user("helper", is_staff=True)
     names = ["view_verigatoruser", "change_verigatoruser"]
     helper.user_permissions.set(Permission.objects.filter(codename__in=names))

@@ -40,17 +40,19 @@ def use(settings):
     return change
 
 
+@pytest.mark.threat("M10")
 @pytest.mark.parametrize(
     "verdict", [Checked(True, expired=True), Checked(True, throttled=True), Checked(True, method="totp")]
 )
-def test_M10_verdict_that_is_right_but__is_no_proof(alice, browser, monkeypatch, verdict):
+def test_verdict_that_is_right_but__is_no_proof(alice, browser, monkeypatch, verdict):
     give_password(browser)
     monkeypatch.setattr(backends.default, "check", lambda *args, **kwargs: verdict)
     assert browser.post(PIN_PAGE, {"pin": sent_pin()}).status_code == HTTPStatus.OK
     assert SESSION_KEY not in browser.session
 
 
-def test_C14_wrong_pins__are_counted_by_the_day_too(alice, browser, use):
+@pytest.mark.threat("C14")
+def test_wrong_pins__are_counted_by_the_day_too(alice, browser, use):
     use(LIMITS={"TRIES_PER_USER_DAY": 2, "TRIES_PER_USER_HOUR": 2})
     give_password(browser)
     for _ in range(2):
@@ -60,7 +62,8 @@ def test_C14_wrong_pins__are_counted_by_the_day_too(alice, browser, use):
     assert SESSION_KEY not in browser.session
 
 
-def test_E09_text_that_is_forbidden__is_not_asked_for(alice, browser, use, monkeypatch):
+@pytest.mark.threat("E09")
+def test_text_that_is_forbidden__is_not_asked_for(alice, browser, use, monkeypatch):
     use(ALLOW_SMS=False, METHOD="sms")
     asked = []
     monkeypatch.setattr(backends.default, "start", lambda recipient, method, **kwargs: asked.append(method))
@@ -69,10 +72,11 @@ def test_E09_text_that_is_forbidden__is_not_asked_for(alice, browser, use, monke
     assert asked == []
 
 
+@pytest.mark.threat("I01")
 @pytest.mark.parametrize(
     "url", ["/accounts/login/", PIN_PAGE, RESEND, "/accounts/verify/cancel/", "/accounts/verify/recovery/"]
 )
-def test_I01_token_of_the_form__is_asked_for_where_the_site_asks_for_none(alice, settings, url):
+def test_token_of_the_form__is_asked_for_where_the_site_asks_for_none(alice, settings, url):
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.endswith("CsrfViewMiddleware")]
     browser = Client()
     give_password(browser)
@@ -83,7 +87,8 @@ def test_I01_token_of_the_form__is_asked_for_where_the_site_asks_for_none(alice,
     assert Challenge.objects.get().consumed_at is None
 
 
-def test_D04_pending_cookie__is_nothing_without_its_signature(alice, browser):
+@pytest.mark.threat("D04")
+def test_pending_cookie__is_nothing_without_its_signature(alice, browser):
     give_password(browser)
     nonce, _, signature = browser.cookies[cookie_name()].value.partition(":")
     for value in (nonce, f"{nonce}:", f"{nonce}:{signature[:-2]}xx", f"x{nonce}:{signature}"):
@@ -93,7 +98,8 @@ def test_D04_pending_cookie__is_nothing_without_its_signature(alice, browser):
     assert browser.get(PIN_PAGE).status_code == HTTPStatus.OK
 
 
-def test_D04_pending_login__is_that_of_its_own_browser(alice, browser):
+@pytest.mark.threat("D04")
+def test_pending_login__is_that_of_its_own_browser(alice, browser):
     User.objects.create_user("bob", password=PASSWORD, phone_number=NEW)
     give_password(browser)
     pin = sent_pin()
@@ -104,7 +110,8 @@ def test_D04_pending_login__is_that_of_its_own_browser(alice, browser):
     assert SESSION_KEY not in other.session
 
 
-def test_F07_nonce_of_a_pending_login__is_not_in_the_database(alice, browser):
+@pytest.mark.threat("F07")
+def test_nonce_of_a_pending_login__is_not_in_the_database(alice, browser):
     give_password(browser)
     nonce = browser.cookies[cookie_name()].value.partition(":")[0]
     assert nonce not in str(list(Challenge.objects.values()))
@@ -116,14 +123,16 @@ def begin_enrolment(carol, browser):
     assert locmem.outbox[-1].to == NEW
 
 
-def test_J01_new_phone_whose_pin_is_out__replaces_none_that_came_meanwhile(carol, browser):
+@pytest.mark.threat("J01")
+def test_new_phone_whose_pin_is_out__replaces_none_that_came_meanwhile(carol, browser):
     begin_enrolment(carol, browser)
     VerigatorUser.objects.filter(user=carol).update(phone_number=PHONE, state="pending")
     browser.post(PIN_PAGE, {"pin": sent_pin()})
     assert VerigatorUser.objects.get(user=carol).phone_number == PHONE
 
 
-def test_G09_new_phone_whose_record_was_made_anew__is_not_confirmed_by_the_pin_of_the_old_one(carol, browser):
+@pytest.mark.threat("G09")
+def test_new_phone_whose_record_was_made_anew__is_not_confirmed_by_the_pin_of_the_old_one(carol, browser):
     begin_enrolment(carol, browser)
     PhoneChange.objects.update(verigator_id="another")
     browser.post(PIN_PAGE, {"pin": sent_pin()})
@@ -239,7 +248,8 @@ class LogAliceInAsync:
         return await self.get_response(request)
 
 
-def test_A08_view_behind_a_middleware_that_logs_in__does_not_run(alice, browser, settings):
+@pytest.mark.threat("A08")
+def test_view_behind_a_middleware_that_logs_in__does_not_run(alice, browser, settings):
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.site.middleware.LogAliceIn"]
     ran.clear()
@@ -247,7 +257,8 @@ def test_A08_view_behind_a_middleware_that_logs_in__does_not_run(alice, browser,
     assert ran == []
 
 
-def test_A08_async_view_behind_a_middleware_that_logs_in__does_not_run(aalice, settings):
+@pytest.mark.threat("A08")
+def test_async_view_behind_a_middleware_that_logs_in__does_not_run(aalice, settings):
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.LogAliceInAsync"]
     ran.clear()
@@ -255,8 +266,9 @@ def test_A08_async_view_behind_a_middleware_that_logs_in__does_not_run(aalice, s
     assert ran == []
 
 
+@pytest.mark.threat("A07")
 @pytest.mark.parametrize("url", ["/link/", "/link-to-class/"])
-def test_A07_verified_required__lets_nobody_through_who_was_logged_in_on_the_way(alice, browser, settings, url):
+def test_verified_required__lets_nobody_through_who_was_logged_in_on_the_way(alice, browser, settings, url):
     settings.ROOT_URLCONF = __name__
     ran.clear()
     assert browser.get(url)["Location"] == PIN_PAGE
@@ -264,10 +276,9 @@ def test_A07_verified_required__lets_nobody_through_who_was_logged_in_on_the_way
     assert SESSION_KEY not in browser.session
 
 
+@pytest.mark.threat("A08")
 @pytest.mark.parametrize("middleware", ["LogAliceInBeforeTheView", "PutAliceBeforeTheView"])
-def test_A08_verified_required__lets_nobody_through_whom_a_later_middleware_put_there(
-    alice, browser, settings, middleware
-):
+def test_verified_required__lets_nobody_through_whom_a_later_middleware_put_there(alice, browser, settings, middleware):
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.{middleware}"]
     ran.clear()
@@ -275,9 +286,10 @@ def test_A08_verified_required__lets_nobody_through_whom_a_later_middleware_put_
     assert ran == []
 
 
+@pytest.mark.threat("A08")
 @pytest.mark.parametrize("url", ["/awitness/", "/verified-awitness/"])
 @pytest.mark.parametrize("middleware", ["PutAliceAsAuser", "PutAliceAsAuserAsync", "PutALazyAliceAsync"])
-def test_A08_auser_of_a_middleware_behind_ours__is_looked_at(aalice, settings, middleware, url):
+def test_auser_of_a_middleware_behind_ours__is_looked_at(aalice, settings, middleware, url):
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.{middleware}"]
     ran.clear()
@@ -291,7 +303,8 @@ def test_async_view__runs_as_the_lazy_user_of_a_middleware_behind_ours_who_owes_
     assert async_to_sync(AsyncClient().get)("/private/").content.decode() == f"private of {aalice.pk}"
 
 
-def test_G11_is_verified__is_not_true_for_the_proof_of_somebody_else(alice, carol, browser):
+@pytest.mark.threat("G11")
+def test_is_verified__is_not_true_for_the_proof_of_somebody_else(alice, carol, browser):
     browser.force_login(carol)
     session = browser.session
     session[MARK] = new_mark(alice, VerigatorUser.objects.get(user=alice).epoch, "sms")
@@ -299,7 +312,8 @@ def test_G11_is_verified__is_not_true_for_the_proof_of_somebody_else(alice, caro
     assert browser.get("/whoami/").content.decode() == f"user={carol.pk} verified=False"
 
 
-def test_A20_proof_that_is_newer_than_the_cache__is_looked_up_and_not_thrown_away(alice, browser):
+@pytest.mark.threat("A20")
+def test_proof_that_is_newer_than_the_cache__is_looked_up_and_not_thrown_away(alice, browser):
     login_verified(browser, alice)
     assert browser.get("/private/").status_code == HTTPStatus.OK
     VerigatorUser.objects.update(epoch=new_epoch())  # as another process does, whose cache is another one
@@ -309,7 +323,8 @@ def test_A20_proof_that_is_newer_than_the_cache__is_looked_up_and_not_thrown_awa
     assert browser.get("/private/").status_code == HTTPStatus.OK
 
 
-def test_A20_what_was_read__is_not_believed_for_longer_by_being_used(alice, browser, monkeypatch):
+@pytest.mark.threat("A20")
+def test_what_was_read__is_not_believed_for_longer_by_being_used(alice, browser, monkeypatch):
     login_verified(browser, alice)
     began = time.time()
     assert browser.get("/private/").status_code == HTTPStatus.OK
@@ -322,7 +337,8 @@ def test_A20_what_was_read__is_not_believed_for_longer_by_being_used(alice, brow
 # --- headers ----------------------------------------------------------------------------------------------------------
 
 
-def test_I04_F13_pages__are_not_framed_or_referred_where_the_site_does_not_care(alice, browser, settings):
+@pytest.mark.threat("I04", "F13")
+def test_pages__are_not_framed_or_referred_where_the_site_does_not_care(alice, browser, settings):
     others = ("XFrameOptionsMiddleware", "SecurityMiddleware")
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.endswith(others)]
     pages = [browser.get("/accounts/login/")]

@@ -34,11 +34,10 @@ def raising(error):
     return fail
 
 
+@pytest.mark.threat("J01")
 @pytest.mark.parametrize("required", ["enrolled", "staff", "none"])
 @pytest.mark.parametrize("confirmed", [True, False])
-def test_J01_enrolment_that_was_begun__replaces_no_phone_that_came_meanwhile(
-    carol, browser, settings, required, confirmed
-):
+def test_enrolment_that_was_begun__replaces_no_phone_that_came_meanwhile(carol, browser, settings, required, confirmed):
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": required}
     carol.set_unusable_password()
     carol.save()
@@ -54,10 +53,9 @@ def test_J01_enrolment_that_was_begun__replaces_no_phone_that_came_meanwhile(
     assert VerigatorUser.objects.get(user=carol).phone_number == PHONE
 
 
+@pytest.mark.threat("R12")
 @pytest.mark.parametrize("status", [400, 422])
-def test_R12_refusal_of_a_record_that_was_lost__does_not_switch_the_second_step_off(
-    alice, browser, monkeypatch, status
-):
+def test_refusal_of_a_record_that_was_lost__does_not_switch_the_second_step_off(alice, browser, monkeypatch, status):
     locmem.reset()
     with monkeypatch.context() as patch:
         patch.setattr(backends.default, "register", raising(InvalidDataError(status=status)))
@@ -76,7 +74,8 @@ def test_400_of_a_first_registration__is_tried_again(db, browser, monkeypatch, d
     assert give_password(browser, "bob")["Location"] == PIN_PAGE
 
 
-def test_E13_strangers__cannot_use_up_the_texts_of_a_number_that_is_somebody_s(alice, settings, db):
+@pytest.mark.threat("E13")
+def test_strangers__cannot_use_up_the_texts_of_a_number_that_is_somebody_s(alice, settings, db):
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all"}
     VerigatorUser.objects.filter(user=alice).update(confirmed_at=timezone.now())
     for number in range(6):
@@ -108,8 +107,9 @@ def test_REQUIRED_that_answers_neither_true_nor_false__means_everybody(carol, br
     assert SESSION_KEY not in browser.session
 
 
+@pytest.mark.threat("A08")
 @pytest.mark.parametrize("middleware", ["RemoteUserMiddleware", "PersistentRemoteUserMiddleware"])
-def test_A08_remote_user_on_each_request__reaches_the_pin_page(alice, browser, settings, middleware):
+def test_remote_user_on_each_request__reaches_the_pin_page(alice, browser, settings, middleware):
     chain = list(settings.MIDDLEWARE)
     ours = chain.index("django_verigator.middleware.VerigatorMiddleware")
     chain.insert(ours, f"django.contrib.auth.middleware.{middleware}")
@@ -141,8 +141,9 @@ def test_second_login_in_one_request__is_looked_at_although_the_first_was_caught
     assert SESSION_KEY not in browser.session
 
 
+@pytest.mark.threat("F06")
 @pytest.mark.parametrize("url", ["/accounts/verify/", "/accounts/verify/recovery/"])
-def test_F06_report_of_an_unexpected_error__shows_no_secret(alice, browser, monkeypatch, url):
+def test_report_of_an_unexpected_error__shows_no_secret(alice, browser, monkeypatch, url):
     give_password(browser)
     code = recovery.renew(alice)[0]
     monkeypatch.setattr(backends.default, "check", raising(RuntimeError("boom")))
@@ -201,8 +202,9 @@ def test_next__with_any_character_is_kept_by_any_database(narrow_column, alice, 
     assert response["Location"] == "/%F0%9F%98%80/?q=%C3%A4%20b&%C3%A4"
 
 
+@pytest.mark.threat("I03")
 @pytest.mark.parametrize("next_url", ["/a%00b", "/a\x00b", "/a%0d%0ab"])
-def test_I03_next_with_control_characters__is_dropped(alice, browser, next_url):
+def test_next_with_control_characters__is_dropped(alice, browser, next_url):
     give_password(browser, next=next_url)
     browser.force_login(alice)
     assert browser.get(next_url).status_code in (HTTPStatus.FOUND, HTTPStatus.NOT_FOUND)
@@ -231,7 +233,8 @@ def test_address_with_a_zone__is_stored_without_it(alice):
     assert Challenge.objects.get().ip == "fe80::1"
 
 
-def test_D05_resend_that_failed__revives_nothing_beside_a_newer_login(alice, browser, monkeypatch):
+@pytest.mark.threat("D05")
+def test_resend_that_failed__revives_nothing_beside_a_newer_login(alice, browser, monkeypatch):
     give_password(browser)
     Challenge.objects.update(resend_at=None)
     other = Client()
@@ -250,7 +253,8 @@ def test_D05_resend_that_failed__revives_nothing_beside_a_newer_login(alice, bro
     assert other.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_G05_cancel__ends_a_login_whose_pin_had_expired_too(alice, browser, monkeypatch):
+@pytest.mark.threat("G05")
+def test_cancel__ends_a_login_whose_pin_had_expired_too(alice, browser, monkeypatch):
     give_password(browser)
     with monkeypatch.context() as patch:
         patch.setattr(backends.default, "check", raising(NoSuchResourceError(status=404)))
@@ -261,7 +265,8 @@ def test_G05_cancel__ends_a_login_whose_pin_had_expired_too(alice, browser, monk
     assert thief.post("/accounts/verify/resend/")["Location"] == "/accounts/login/"
 
 
-def test_I02_planted_cookie__does_not_take_the_number_of_a_user_who_is_logged_in(carol, browser, settings, db):
+@pytest.mark.threat("I02")
+def test_planted_cookie__does_not_take_the_number_of_a_user_who_is_logged_in(carol, browser, settings, db):
     settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": lambda user: user.username == "evil"}
     User.objects.create_user("evil", password=PASSWORD)
     evil = Client()
@@ -273,8 +278,9 @@ def test_I02_planted_cookie__does_not_take_the_number_of_a_user_who_is_logged_in
     assert not PhoneChange.objects.exists()
 
 
+@pytest.mark.threat("A18")
 @pytest.mark.parametrize("url", [PIN_PAGE, "/accounts/verify/resend/", ENROL, "/accounts/verify/cancel/"])
-def test_A18_put__changes_nothing(alice, browser, url):
+def test_put__changes_nothing(alice, browser, url):
     give_password(browser)
     Challenge.objects.update(resend_at=None)
     for method in (browser.put, browser.patch, browser.delete):
@@ -283,14 +289,16 @@ def test_A18_put__changes_nothing(alice, browser, url):
     assert Challenge.objects.get().consumed_at is None
 
 
-def test_G05_logout_of_an_older_session__is_a_logout(alice, browser):
+@pytest.mark.threat("G05")
+def test_logout_of_an_older_session__is_a_logout(alice, browser):
     browser.force_login(alice)
     response = browser.post("/plain/logout/")
     assert response.get("Location") != PIN_PAGE
     assert not Challenge.objects.exists()
 
 
-def test_G07_pending_login_of_an_old_password__spends_no_tries(alice, browser):
+@pytest.mark.threat("G07")
+def test_pending_login_of_an_old_password__spends_no_tries(alice, browser):
     give_password(browser)
     alice.set_password("another one")
     alice.save()

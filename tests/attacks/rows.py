@@ -1,18 +1,19 @@
 """The attacks and faults that the second step must withstand, and where each is tried.
 
-``python -m tests.attacks.rows`` prints the tables of docs/threats.md: a test belongs to the rows whose ids stand in its
-name; those that have another name are listed in ``ELSEWHERE``.
+``python -m tests.attacks.rows`` writes the tables of docs/threats.md anew. A test is of the rows that
+``@pytest.mark.threat("A01", ...)`` names (``tests/docs/marked.py``).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
-NOT_YET = "not yet"
+from tests.docs import marked
+from tests.docs.markdown import DOCS
+
+PAGE = DOCS / "threats.md"
+BEGIN = "<!-- rows: written by python -m tests.attacks.rows -->\n"
+END = "<!-- end of rows -->\n"
 SHOWN = 4
 """Tests named for a row; there may be more."""
 
@@ -213,24 +214,6 @@ R39 - records deleted or added by hand
 R40 - a slow provider under load
 """
 
-ELSEWHERE = {
-    "F12": ["attacks/test_c_guessing.py::test_C16_a_locked_user_gets_one_answer_whatever_was_typed"],
-    "L06": ["example/test_example_settings.py::test_check_deploy__clean"],
-    "R08": [
-        "test_registration.py::test_provider_down__keeps_the_registration_for_sync",
-        "test_registration.py::test_back_off__grows_and_honours_retry_after",
-    ],
-    "R26": [
-        "test_guard.py::test_cache_that_fails__lets_nobody_in_and_breaks_nothing",
-        "attacks/test_c_guessing.py::test_C13_a_restart_or_an_empty_cache_brings_no_tries",
-        "attacks/test_l_settings.py::test_L04_limits_hold_without_a_cache",
-    ],
-    "R34": ["races/test_registering.py::test_R21_R34_logins_and_two_syncs_at_once_make_one_record_a_user"],
-    "R35": ["test_commands.py::test_verigator_sync__names_failures_and_exits_with_1"],
-    "R36": ["test_admin.py::test_action__leaves_more_than_the_limit_to_the_next_sync"],
-}
-"""Tests of a row that are named for something else."""
-
 _SEVERITY = {"C": "critical", "H": "high", "M": "medium", "-": ""}
 
 
@@ -249,38 +232,35 @@ def rows() -> list[Row]:
     return [Row(*line.split(maxsplit=2)) for line in ROWS.strip().splitlines()]
 
 
-def all_tests() -> Iterator[str]:
-    """Each test as ``file::name``, the file below tests/."""
-    for path in sorted(TESTS.rglob("test_*.py")):
-        for name in re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE):
-            yield f"{path.relative_to(TESTS).as_posix()}::{name}"
-
-
-def ids_in(test: str) -> set[str]:
-    return set(re.findall(r"(?<=_)[A-MR][0-9]{2}(?=_)", test.partition("::")[2]))
-
-
-def tests_of(row: Row) -> list[str]:
-    """The tests of a row: over HTTP first, then the races, then the others."""
-    found = [test for test in all_tests() if row.id in ids_in(test)]
+def tests() -> dict[str, list[str]]:
+    """Return the tests of each id that a test carries: over HTTP first, then the races, then the others."""
     order = ("attacks/", "races/", "test_", "client/")
-    found.sort(
-        key=lambda test: next((place for place, start in enumerate(order) if test.startswith(start)), len(order))
-    )
-    return [*found, *(test for test in ELSEWHERE.get(row.id, ()) if test not in found)]
+
+    def place(test: str) -> int:
+        return next((place for place, start in enumerate(order) if test.startswith(start)), len(order))
+
+    return {row_id: sorted(found, key=place) for row_id, found in marked.tests("threat").items()}
 
 
-def table(group: str) -> Iterator[str]:
-    yield f"## {group}. {GROUPS[group]}"
-    yield ""
-    yield "| id | severity | attack | tests |" if group != "R" else "| id | severity | fault | tests |"
-    yield "|---|---|---|---|"
-    for row in rows():
-        if row.id.startswith(group):
-            shown = "<br>".join(f"`{test}`" for test in tests_of(row)[:SHOWN]) or NOT_YET
-            yield f"| {row.id} | {_SEVERITY[row.severity]} | {row.words} | {shown} |"
-    yield ""
+def tables() -> str:
+    """Return all that stands between the two marks."""
+    by_id = tests()
+    lines = []
+    for group, title in GROUPS.items():
+        what = "fault" if group == "R" else "attack"
+        lines += ["", f"## {group}. {title}", "", f"| id | severity | {what} | tests |", "|---|---|---|---|"]
+        for row in rows():
+            if row.id.startswith(group):
+                shown = "<br>".join(f"`{test}`" for test in by_id.get(row.id, [])[:SHOWN])
+                lines.append(f"| {row.id} | {_SEVERITY[row.severity]} | {row.words} | {shown} |")
+    return "\n".join([*lines, "", ""])
+
+
+def split() -> tuple[str, str, str]:
+    """Return what stands in the page before, between and after the marks."""
+    return marked.split(PAGE, BEGIN, END)
 
 
 if __name__ == "__main__":
-    print("\n".join(line for group in GROUPS for line in table(group)).strip())
+    before, _, after = split()
+    PAGE.write_text(f"{before}{BEGIN}{tables()}{END}{after}", encoding="utf-8")

@@ -46,8 +46,9 @@ def every_url(user):
     return sorted(set(walk(get_resolver().url_patterns, "")) - {"/sign-up/", "/plain/login/"})
 
 
+@pytest.mark.threat("A01")
 @each_store
-def test_A01_no_page_of_the_site_acts_for_a_pending_login(site, alice):
+def test_no_page_of_the_site_acts_for_a_pending_login(site, alice):
     browser = site.pending(alice)
     urls = every_url(alice)
     assert len(urls) > 60, "the admin and its pages are among them"
@@ -60,8 +61,9 @@ def test_A01_no_page_of_the_site_acts_for_a_pending_login(site, alice):
     assert site.sends() == 1
 
 
+@pytest.mark.threat("A01")
 @each_store
-def test_A01_pages_that_need_a_login_send_a_pending_one_away(site, alice):
+def test_pages_that_need_a_login_send_a_pending_one_away(site, alice):
     browser = site.pending(alice)
     for url in (HOME, "/verified/", "/averified/", "/recent/", "/arecent/", "/admin/", "/back-office/", *ACCOUNT):
         response = browser.get(url)
@@ -72,17 +74,19 @@ def test_A01_pages_that_need_a_login_send_a_pending_one_away(site, alice):
     assert browser.is_nobody()
 
 
+@pytest.mark.threat("A02")
 @each_store
-def test_A02_step_two_without_step_one_is_the_login_page(site, mallory):
+def test_step_two_without_step_one_is_the_login_page(site, mallory):
     for url in (*STEP_2, ENROL):
         assert mallory.get(url)["Location"] == LOGIN
         assert mallory.post(url, {"pin": site.wrong(), "code": "x", "phone": "+37255510009"})["Location"] == LOGIN
     assert site.calls == []
 
 
+@pytest.mark.threat("A03", "A04")
 @each_store
 @pytest.mark.parametrize("admin", ["/admin/", "/back-office/"])
-def test_A03_A04_password_in_an_admin_is_not_enough(site, staff, mallory, admin):
+def test_password_in_an_admin_is_not_enough(site, staff, mallory, admin):
     """A04: the middleware stands before each AdminSite, so a second one needs nothing of its own."""
     credentials = {"username": "staff", "password": site.password(staff), "next": admin}
     assert mallory.post(f"{admin}login/?next={admin}", credentials)["Location"] == PIN
@@ -99,8 +103,9 @@ def reset_link(browser, user, where):
     return browser.get(f"{where}{uid}/{default_token_generator.make_token(user)}/")["Location"]
 
 
+@pytest.mark.threat("A05")
 @each_store
-def test_A05_password_reset_that_logs_in_ends_at_step_two(site, alice, mallory):
+def test_password_reset_that_logs_in_ends_at_step_two(site, alice, mallory):
     form = reset_link(mallory, alice, "/reset-and-in/")
     response = mallory.post(form, {"new_password1": "n3w horse!", "new_password2": "n3w horse!"})
     assert response["Location"] == PIN
@@ -108,7 +113,8 @@ def test_A05_password_reset_that_logs_in_ends_at_step_two(site, alice, mallory):
     assert site.sends() == 1
 
 
-def test_A06_password_reset_logs_nobody_in_and_ends_browsers_and_pending_logins(site, alice, mallory):
+@pytest.mark.threat("A06")
+def test_password_reset_logs_nobody_in_and_ends_browsers_and_pending_logins(site, alice, mallory):
     site.configure(TRUSTED_BROWSER_DAYS=30)
     trusted = site.logged_in(alice, trust="on")
     trusted.post("/plain/logout/")
@@ -125,9 +131,10 @@ def test_A06_password_reset_logs_nobody_in_and_ends_browsers_and_pending_logins(
     assert trusted.is_nobody()
 
 
+@pytest.mark.threat("A07")
 @each_store
 @pytest.mark.parametrize("way", ["/magic/alice/", "/sign-up/"])
-def test_A07_a_view_that_calls_login_ends_at_step_two(site, alice, mallory, way):
+def test_a_view_that_calls_login_ends_at_step_two(site, alice, mallory, way):
     if way == "/sign-up/":
         site.oracle.people["newcomer"] = site.oracle.people["alice"].__class__(
             "newcomer", str(alice.pk + 1), "not the password", {"+37255540004"}, True
@@ -138,15 +145,17 @@ def test_A07_a_view_that_calls_login_ends_at_step_two(site, alice, mallory, way)
     assert site.sends() == 0
 
 
+@pytest.mark.threat("A08")
 @each_store
-def test_A08_a_login_over_json_ends_at_step_two(site, alice, mallory):
+def test_a_login_over_json_ends_at_step_two(site, alice, mallory):
     data = {"username": "alice", "password": site.password(alice)}
     assert mallory.post("/json-login/", data)["Location"] == PIN
     assert mallory.is_nobody()
 
 
+@pytest.mark.threat("A08")
 @each_store
-def test_A08_remote_user_ends_at_step_two(site, alice, mallory, settings):
+def test_remote_user_ends_at_step_two(site, alice, mallory, settings):
     settings.MIDDLEWARE = [*settings.MIDDLEWARE]
     settings.MIDDLEWARE.insert(settings.MIDDLEWARE.index(OURS), "django.contrib.auth.middleware.RemoteUserMiddleware")
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.RemoteUserBackend"]
@@ -155,8 +164,9 @@ def test_A08_remote_user_ends_at_step_two(site, alice, mallory, settings):
         assert mallory.session_user is None
 
 
+@pytest.mark.threat("A08")
 @each_store
-def test_A08_another_authentication_backend_ends_at_step_two(site, alice, mallory, settings):
+def test_another_authentication_backend_ends_at_step_two(site, alice, mallory, settings):
     settings.AUTHENTICATION_BACKENDS = ["tests.attacks.backends.DirectoryBackend", MODEL_BACKEND]
     for way in (LOGIN, "/plain/login/", "/json-login/", "/admin/login/"):
         browser = site.browser()
@@ -167,7 +177,8 @@ def test_A08_another_authentication_backend_ends_at_step_two(site, alice, mallor
         assert browser.is_nobody()
 
 
-def test_A08_an_async_view_and_a_login_under_asgi_end_at_step_two(site, alice):
+@pytest.mark.threat("A08")
+def test_an_async_view_and_a_login_under_asgi_end_at_step_two(site, alice):
     client = AsyncClient()
     for url in ("/magic/alice/", "/json-login/"):
         data = {"username": "alice", "password": site.password(alice)}
@@ -178,6 +189,7 @@ def test_A08_an_async_view_and_a_login_under_asgi_end_at_step_two(site, alice):
     assert async_to_sync(client.get)("/averified/")["Location"].startswith(LOGIN)
 
 
+@pytest.mark.threat("A09")
 @pytest.mark.parametrize(
     "settings_with_a_way_around",
     [
@@ -188,7 +200,7 @@ def test_A08_an_async_view_and_a_login_under_asgi_end_at_step_two(site, alice):
         {"REST_FRAMEWORK": {}},
     ],
 )
-def test_A09_logins_that_have_no_session_are_warned_of(settings, monkeypatch, settings_with_a_way_around):
+def test_logins_that_have_no_session_are_warned_of(settings, monkeypatch, settings_with_a_way_around):
     for name, value in settings_with_a_way_around.items():
         # The app registry need not know them: the check reads the settings.
         monkeypatch.setattr(django_settings._wrapped, name, value, raising=False)
@@ -197,28 +209,32 @@ def test_A09_logins_that_have_no_session_are_warned_of(settings, monkeypatch, se
     assert [message.id for message in check_logins()] == ["verigator.W003"]
 
 
-def test_A09_sessions_alone_are_not_warned_of(settings):
+@pytest.mark.threat("A09")
+def test_sessions_alone_are_not_warned_of(settings):
     settings.REST_FRAMEWORK = {
         "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"]
     }
     assert check_logins() == []
 
 
+@pytest.mark.threat("A10")
 @each_store
-def test_A10_django_s_own_login_page_elsewhere_ends_at_step_two(site, alice, mallory):
+def test_django_s_own_login_page_elsewhere_ends_at_step_two(site, alice, mallory):
     response = mallory.post(f"/plain/login/?next={HOME}", {"username": "alice", "password": site.password(alice)})
     assert response["Location"] == PIN
     assert mallory.is_nobody()
     assert site.sends() == 1
 
 
-def test_A10_a_login_page_without_step_two_is_warned_of(settings):
+@pytest.mark.threat("A10")
+def test_a_login_page_without_step_two_is_warned_of(settings):
     settings.LOGIN_URL = "/plain/login/"
     assert "verigator.W002" in [message.id for message in checks.run_checks()]
 
 
+@pytest.mark.threat("A11")
 @each_store
-def test_A11_the_proof_of_one_user_is_none_for_another(site, alice, bob):
+def test_the_proof_of_one_user_is_none_for_another(site, alice, bob):
     browser = site.logged_in(bob)
     assert browser.give_password(alice)["Location"] == PIN
     assert browser.is_nobody()
@@ -226,15 +242,17 @@ def test_A11_the_proof_of_one_user_is_none_for_another(site, alice, bob):
     assert browser.get("/verified/")["Location"].startswith(LOGIN)
 
 
+@pytest.mark.threat("A11")
 @each_store
-def test_A11_a_login_made_elsewhere_in_a_proved_session_inherits_nothing(site, alice, bob):
+def test_a_login_made_elsewhere_in_a_proved_session_inherits_nothing(site, alice, bob):
     browser = site.logged_in(bob)
     assert browser.get("/magic/alice/")["Location"] == PIN
     assert browser.is_nobody()
 
 
+@pytest.mark.threat("A12")
 @each_store
-def test_A12_fields_and_cookies_do_not_choose_who_is_logged_in(site, alice, bob):
+def test_fields_and_cookies_do_not_choose_who_is_logged_in(site, alice, bob):
     browser = site.pending(bob)
     for name in ("user", "username", "user_id", "verify", "id", "uid", "pending"):
         browser.cookies[name] = "alice"
@@ -244,8 +262,9 @@ def test_A12_fields_and_cookies_do_not_choose_who_is_logged_in(site, alice, bob)
     assert site.tries(alice) == 0
 
 
+@pytest.mark.threat("A12")
 @each_store
-def test_A12_a_pending_cookie_with_another_user_or_challenge_in_it_is_none(site, alice, bob):
+def test_a_pending_cookie_with_another_user_or_challenge_in_it_is_none(site, alice, bob):
     victim = site.pending(alice)
     challenge = Challenge.objects.get(user=alice)
     for forged in (str(challenge.pk), challenge.nonce_digest, str(alice.pk), "alice", uuid.uuid4().hex):
@@ -260,8 +279,9 @@ def test_A12_a_pending_cookie_with_another_user_or_challenge_in_it_is_none(site,
     assert victim.is_nobody()
 
 
+@pytest.mark.threat("A14")
 @each_store
-def test_A14_a_pending_login_changes_nothing_of_the_account(site, alice):
+def test_a_pending_login_changes_nothing_of_the_account(site, alice):
     browser = site.pending(alice)
     data = {"phone": "+37255599999", "password": site.password(alice), "browser": "1"}
     for url in (PHONE, CODES, BROWSERS, "/accounts/security/"):
@@ -273,7 +293,8 @@ def test_A14_a_pending_login_changes_nothing_of_the_account(site, alice):
     assert site.sends() == 1
 
 
-def test_A15_what_is_no_pin_costs_no_call(site, alice):
+@pytest.mark.threat("A15")
+def test_what_is_no_pin_costs_no_call(site, alice):
     site.lie()
     browser = site.pending(alice)
     for pin in (None, "", " ", "\t", "null", "true", "[]", "{}", "0", "000", "None", "undefined"):
@@ -283,7 +304,8 @@ def test_A15_what_is_no_pin_costs_no_call(site, alice):
     assert site.tries() == 0
 
 
-def test_A15_zeros_are_a_pin_like_any_other(site, alice):
+@pytest.mark.threat("A15")
+def test_zeros_are_a_pin_like_any_other(site, alice):
     browser = site.pending(alice)
     for pin in ("0000", "000000", "0" * 12):
         assert "The PIN is not right" in browser.give_pin(pin).content.decode()
@@ -291,8 +313,9 @@ def test_A15_zeros_are_a_pin_like_any_other(site, alice):
     assert site.tries() == 3
 
 
+@pytest.mark.threat("A16")
 @each_store
-def test_A16_fields_that_claim_success_are_ignored(site, alice):
+def test_fields_that_claim_success_are_ignored(site, alice):
     browser = site.pending(alice)
     claims = {
         "verified": "true",
@@ -309,8 +332,9 @@ def test_A16_fields_that_claim_success_are_ignored(site, alice):
     assert site.tries() == 1
 
 
+@pytest.mark.threat("A17")
 @each_store
-def test_A17_who_owes_and_has_no_phone_reaches_the_enrolment_alone(site):
+def test_who_owes_and_has_no_phone_reaches_the_enrolment_alone(site):
     site.configure(REQUIRED="all")
     dave = site.user("dave", owes=True)
     browser = site.pending(dave)
@@ -326,8 +350,9 @@ def test_A17_who_owes_and_has_no_phone_reaches_the_enrolment_alone(site):
     assert browser.acts_as == str(dave.pk)
 
 
+@pytest.mark.threat("A17")
 @each_store
-def test_A17_enrolment_without_a_fresh_password_is_refused(site, mallory):
+def test_enrolment_without_a_fresh_password_is_refused(site, mallory):
     site.configure(REQUIRED="all")
     dave = site.user("dave", owes=True)
     site.old_session(dave)
@@ -340,8 +365,9 @@ def test_A17_enrolment_without_a_fresh_password_is_refused(site, mallory):
     assert site.sends() == 0
 
 
+@pytest.mark.threat("A18")
 @pytest.mark.parametrize("url", [*STEP_2, ENROL])
-def test_A18_other_methods_change_nothing(site, alice, url):
+def test_other_methods_change_nothing(site, alice, url):
     browser = site.pending(alice)
     site.lie()
     pin = site.wrong()
@@ -357,8 +383,9 @@ def test_A18_other_methods_change_nothing(site, alice, url):
     assert (site.sends(), site.tries()) == (1, 0)
 
 
+@pytest.mark.threat("A18")
 @pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"])
-def test_A18_a_header_does_not_make_a_get_a_post(site, alice, header):
+def test_a_header_does_not_make_a_get_a_post(site, alice, header):
     browser = site.pending(alice)
     site.lie()
     Challenge.objects.update(resend_at=None)
@@ -379,8 +406,9 @@ SPOOFED = [
 ]
 
 
+@pytest.mark.threat("A19")
 @each_store
-def test_A19_headers_do_not_skip_the_second_step(site, alice):
+def test_headers_do_not_skip_the_second_step(site, alice):
     for headers in SPOOFED:
         browser = site.browser(headers=headers)
         assert browser.give_password(alice)["Location"] == PIN
@@ -388,16 +416,18 @@ def test_A19_headers_do_not_skip_the_second_step(site, alice):
         assert browser.is_nobody()
 
 
+@pytest.mark.threat("A20")
 @each_store
-def test_A20_a_session_from_before_meets_the_pin_page(site, alice):
+def test_a_session_from_before_meets_the_pin_page(site, alice):
     for url in (HOME, "/verified/", "/averified/", "/api/", "/back-office/"):
         browser = site.old_session(alice)
         assert browser.get(url)["Location"] == PIN, url
         assert browser.session_user is None
 
 
+@pytest.mark.threat("A20")
 @each_store
-def test_A20_a_policy_switched_on_reaches_sessions_within_a_minute(site, carol):
+def test_a_policy_switched_on_reaches_sessions_within_a_minute(site, carol):
     browser = site.browser()
     browser.give_password(carol)
     assert browser.get(HOME).status_code == HTTPStatus.OK
@@ -407,8 +437,9 @@ def test_A20_a_policy_switched_on_reaches_sessions_within_a_minute(site, carol):
     assert browser.is_nobody()
 
 
+@pytest.mark.threat("A21")
 @each_store
-def test_A21_a_reset_by_support_ends_the_session(site, alice, staff):
+def test_a_reset_by_support_ends_the_session(site, alice, staff):
     browser = site.logged_in(alice)
     desk = site.logged_in(staff)
     link = site.link(alice)

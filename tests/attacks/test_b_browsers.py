@@ -37,7 +37,8 @@ def ends(site, user):
     site.person(user).browsers.clear()
 
 
-def test_B01_a_cookie_is_good_for_its_own_user_alone(site, alice, bob, trusted):
+@pytest.mark.threat("B01")
+def test_a_cookie_is_good_for_its_own_user_alone(site, alice, bob, trusted):
     own = site.logged_in(bob, trust="on")
     token = token_of(own, bob)
     for name in (cookie_name(alice.pk), cookie_name(bob.pk)):
@@ -59,7 +60,8 @@ def forgeries(token, user):
     yield from ("eyJhbGciOiJub25lIn0.eyJ1c2VyIjoxfQ.", TrustedBrowser.objects.get().digest)
 
 
-def test_B02_forged_cookies_are_worth_nothing(site, alice, trusted):
+@pytest.mark.threat("B02")
+def test_forged_cookies_are_worth_nothing(site, alice, trusted):
     token = token_of(trusted, alice)
     for forged in forgeries(token, alice):
         browser = site.browser()
@@ -100,11 +102,12 @@ def switched_off(site, alice, trusted):
     site.configure(TRUSTED_BROWSER_DAYS=0)
 
 
+@pytest.mark.threat("B03")
 @pytest.mark.parametrize(
     "end",
     [new_password, new_phone, reset_by_support, ended_by_its_user, all_ended_by_their_user, switched_off],
 )
-def test_B03_trust_ends_with_what_it_was_given_for(site, alice, trusted, end):
+def test_trust_ends_with_what_it_was_given_for(site, alice, trusted, end):
     trusted.give_password(alice)
     assert trusted.acts_as == str(alice.pk)
     trusted.post("/plain/logout/")
@@ -116,7 +119,8 @@ def test_B03_trust_ends_with_what_it_was_given_for(site, alice, trusted, end):
     assert browser.is_nobody()
 
 
-def test_B04_trust_ends_by_the_server_s_clock(site, alice, trusted):
+@pytest.mark.threat("B04")
+def test_trust_ends_by_the_server_s_clock(site, alice, trusted):
     site.wait(DAYS * 24 * 3600 - 60)
     assert trusted.give_password(alice)["Location"] == HOME
     trusted.post("/plain/logout/")
@@ -127,7 +131,8 @@ def test_B04_trust_ends_by_the_server_s_clock(site, alice, trusted):
     assert trusted.is_nobody()
 
 
-def test_B05_a_stolen_cookie_is_nothing_without_the_password(site, alice, trusted):
+@pytest.mark.threat("B05")
+def test_a_stolen_cookie_is_nothing_without_the_password(site, alice, trusted):
     thief = site.browser()
     thief.cookies[cookie_name(alice.pk)] = token_of(trusted, alice)
     for url in (HOME, "/verified/", "/api/", *ACCOUNT):
@@ -138,7 +143,8 @@ def test_B05_a_stolen_cookie_is_nothing_without_the_password(site, alice, truste
     assert thief.is_nobody()
 
 
-def test_B06_a_trusted_login_tops_up_no_tries(site, alice, trusted):
+@pytest.mark.threat("B06")
+def test_a_trusted_login_tops_up_no_tries(site, alice, trusted):
     guesser = site.pending(alice)
     for number in range(4):
         guesser.give_pin(site.wrong(number))
@@ -151,7 +157,8 @@ def test_B06_a_trusted_login_tops_up_no_tries(site, alice, trusted):
     assert "Too many tries with this PIN" in guesser.give_pin(site.pin(alice)).content.decode()
 
 
-def test_B06_a_browser_is_trusted_by_a_right_pin_alone(site, alice):
+@pytest.mark.threat("B06")
+def test_a_browser_is_trusted_by_a_right_pin_alone(site, alice):
     site.configure(TRUSTED_BROWSER_DAYS=DAYS)
     browser = site.pending(alice)
     for pin in (site.wrong(), "", "x"):
@@ -159,7 +166,8 @@ def test_B06_a_browser_is_trusted_by_a_right_pin_alone(site, alice):
     assert not TrustedBrowser.objects.exists()
 
 
-def test_B07_the_cookie_is_closed_and_tells_nothing(site, alice, trusted):
+@pytest.mark.threat("B07")
+def test_the_cookie_is_closed_and_tells_nothing(site, alice, trusted):
     morsel = trusted.cookies[cookie_name(alice.pk)]
     assert (morsel["secure"], morsel["httponly"], morsel["samesite"]) == (True, True, "Lax")
     assert len(morsel.OutputString()) < 400
@@ -168,7 +176,8 @@ def test_B07_the_cookie_is_closed_and_tells_nothing(site, alice, trusted):
     assert TrustedBrowser.objects.get().digest not in morsel.value
 
 
-def test_B08_hundreds_of_cookies_cost_no_more_than_one(site, alice, trusted):
+@pytest.mark.threat("B08")
+def test_hundreds_of_cookies_cost_no_more_than_one(site, alice, trusted):
     def statements(browser):
         with CaptureQueriesContext(connection) as context:
             assert browser.give_password(alice)["Location"] == PIN
@@ -185,8 +194,9 @@ def test_B08_hundreds_of_cookies_cost_no_more_than_one(site, alice, trusted):
     assert trusted.give_password(alice)["Location"] == HOME
 
 
+@pytest.mark.threat("B03")
 @pytest.mark.parametrize("which", ["one", "all"])
-def test_B03_an_ended_browser_does_not_stay_in(site, alice, which):
+def test_an_ended_browser_does_not_stay_in(site, alice, which):
     site.configure(TRUSTED_BROWSER_DAYS=DAYS)
     stolen, kept = site.logged_in(alice, trust="on"), site.logged_in(alice, trust="on")
     row = TrustedBrowser.objects.order_by("pk")[0]

@@ -23,7 +23,8 @@ def guess(site, browser, number, start=0):
     return [browser.give_pin(site.wrong(start + each)) for each in range(number)][-1].content.decode()
 
 
-def test_C01_five_wrong_pins_end_a_code(site, alice):
+@pytest.mark.threat("C01")
+def test_five_wrong_pins_end_a_code(site, alice):
     browser = site.pending(alice)
     assert "Too many tries with this PIN" in guess(site, browser, 6)
     assert "Too many tries with this PIN" in browser.give_pin(site.pin(alice)).content.decode()
@@ -31,7 +32,8 @@ def test_C01_five_wrong_pins_end_a_code(site, alice):
     assert site.tries() == 5
 
 
-def test_C02_a_new_code_brings_no_new_tries_for_the_user(site, alice):
+@pytest.mark.threat("C02")
+def test_a_new_code_brings_no_new_tries_for_the_user(site, alice):
     site.configure(PIN_LENGTH=6)
     browser = site.pending(alice)
     for _ in range(4):
@@ -43,7 +45,8 @@ def test_C02_a_new_code_brings_no_new_tries_for_the_user(site, alice):
     assert site.tries() == 10
 
 
-def test_C03_a_new_login_brings_no_new_tries(site, alice):
+@pytest.mark.threat("C03")
+def test_a_new_login_brings_no_new_tries(site, alice):
     site.configure(PIN_LENGTH=6)
     for _ in range(4):
         browser = site.pending(alice)
@@ -55,8 +58,9 @@ def test_C03_a_new_login_brings_no_new_tries(site, alice):
     assert site.tries() == 10
 
 
+@pytest.mark.threat("C06")
 @pytest.mark.parametrize("proxies", [(), ("10.0.0.0/8",)], ids=["spoofed", "through a trusted proxy"])
-def test_C06_other_addresses_bring_no_new_tries(site, alice, proxies):
+def test_other_addresses_bring_no_new_tries(site, alice, proxies):
     site.configure(TRUSTED_PROXIES=proxies, PIN_LENGTH=6)
     site.room()
     for number in range(15):
@@ -69,7 +73,8 @@ def test_C06_other_addresses_bring_no_new_tries(site, alice, proxies):
     assert site.tries() == 10
 
 
-def test_C07_one_address_cannot_guess_at_many_accounts(site):
+@pytest.mark.threat("C07")
+def test_one_address_cannot_guess_at_many_accounts(site):
     site.configure(LIMITS={"TRIES_PER_ADDRESS_HOUR": 6})
     pages = []
     for number in range(9):
@@ -83,6 +88,7 @@ def test_C07_one_address_cannot_guess_at_many_accounts(site):
     assert elsewhere.give_pin(site.pin(user))["Location"] == HOME
 
 
+@pytest.mark.threat("C07")
 @pytest.mark.parametrize(
     ("remote", "forwarded", "found"),
     [
@@ -99,18 +105,20 @@ def test_C07_one_address_cannot_guess_at_many_accounts(site):
         ("8.8.8.8", "9.9.9.9", "8.8.8.8"),
     ],
 )
-def test_C07_visitors_are_not_counted_as_their_proxy(rf, settings, remote, forwarded, found):
+def test_visitors_are_not_counted_as_their_proxy(rf, settings, remote, forwarded, found):
     settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_PROXIES": ["10.0.0.0/8"]}
     header = {"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {}
     assert login.client_address(rf.get("/", REMOTE_ADDR=remote, **header)) == found
 
 
-def test_C07_C06_a_socket_without_address_brings_no_spoofed_one(rf, settings):
+@pytest.mark.threat("C07", "C06")
+def test_a_socket_without_address_brings_no_spoofed_one(rf, settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "TRUSTED_PROXIES": []}
     assert login.client_address(rf.get("/", REMOTE_ADDR="", HTTP_X_FORWARDED_FOR="9.9.9.9")) is None
 
 
-def test_C07_visitors_whom_the_proxy_does_not_name_share_no_counter(site):
+@pytest.mark.threat("C07")
+def test_visitors_whom_the_proxy_does_not_name_share_no_counter(site):
     site.configure(TRUSTED_PROXIES=["10.0.0.0/8"], LIMITS={"TRIES_PER_ADDRESS_HOUR": 2})
     for number in range(4):
         user = site.user(f"user{number}", f"+3725551{number}001")
@@ -119,7 +127,8 @@ def test_C07_visitors_whom_the_proxy_does_not_name_share_no_counter(site):
     assert browser.give_pin(site.pin(user))["Location"] == HOME
 
 
-def test_C07_addresses_of_one_network_count_as_one(site):
+@pytest.mark.threat("C07")
+def test_addresses_of_one_network_count_as_one(site):
     site.configure(LIMITS={"TRIES_PER_ADDRESS_HOUR": 3})
     for number in range(5):
         user = site.user(f"user{number}", f"+3725551{number}001")
@@ -129,7 +138,8 @@ def test_C07_addresses_of_one_network_count_as_one(site):
     assert site.tries() == 3
 
 
-def test_C09_many_pins_in_one_post_are_one_try_at_most(site, alice):
+@pytest.mark.threat("C09")
+def test_many_pins_in_one_post_are_one_try_at_most(site, alice):
     browser = site.pending(alice)
     pins = [site.wrong(number) for number in range(50)]
     browser.post(PIN, {"pin": [*pins, site.wrong(77)]})
@@ -143,7 +153,8 @@ def test_C09_many_pins_in_one_post_are_one_try_at_most(site, alice):
     assert browser.is_nobody()
 
 
-def test_C10_sending_is_limited_where_checking_is_not_and_the_other_way_round(site, alice, bob):
+@pytest.mark.threat("C10")
+def test_sending_is_limited_where_checking_is_not_and_the_other_way_round(site, alice, bob):
     site.configure(LIMITS={"TRIES_PER_USER_HOUR": 100, "TRIES_PER_USER_DAY": 100})
     for _ in range(8):
         site.pending(alice)
@@ -154,7 +165,8 @@ def test_C10_sending_is_limited_where_checking_is_not_and_the_other_way_round(si
     assert site.tries(bob) == 3
 
 
-def test_C11_recovery_codes_and_pins_share_one_budget(site, alice):
+@pytest.mark.threat("C11")
+def test_recovery_codes_and_pins_share_one_budget(site, alice):
     site.configure(PIN_LENGTH=6)
     browser = site.logged_in(alice)
     codes = site.codes(alice, browser)
@@ -168,8 +180,9 @@ def test_C11_recovery_codes_and_pins_share_one_budget(site, alice):
     assert site.tries(alice) == 1 + 3
 
 
+@pytest.mark.threat("C12")
 @each_store
-def test_C12_no_cookie_brings_tries_back(site, alice):
+def test_no_cookie_brings_tries_back(site, alice):
     """What is counted is neither in the session nor in a cookie: throwing them away, or going back, is vain."""
     site.room()
     browser = site.pending(alice)
@@ -187,7 +200,8 @@ def test_C12_no_cookie_brings_tries_back(site, alice):
     assert fresh.is_nobody()
 
 
-def test_C13_a_restart_or_an_empty_cache_brings_no_tries(site, alice):
+@pytest.mark.threat("C13", "R26")
+def test_a_restart_or_an_empty_cache_brings_no_tries(site, alice):
     browser = site.pending(alice)
     for number in range(8):
         browser.give_pin(site.wrong(number))
@@ -200,8 +214,9 @@ def test_C13_a_restart_or_an_empty_cache_brings_no_tries(site, alice):
     assert site.tries() == 10
 
 
+@pytest.mark.threat("C14")
 @pytest.mark.parametrize(("pin_length", "stop"), [(4, 10), (6, 100)])
-def test_C14_patience_ends_at_the_hard_stop(site, alice, pin_length, stop):
+def test_patience_ends_at_the_hard_stop(site, alice, pin_length, stop):
     site.configure(PIN_LENGTH=pin_length, TRUSTED_BROWSER_DAYS=90)
     trusted = site.logged_in(alice, trust="on")
     trusted.post("/plain/logout/")
@@ -225,7 +240,8 @@ def test_C14_patience_ends_at_the_hard_stop(site, alice, pin_length, stop):
     assert browser.give_pin(site.pin(alice))["Location"] == HOME
 
 
-def test_C14_support_ends_the_hard_stop(site, alice, staff):
+@pytest.mark.threat("C14")
+def test_support_ends_the_hard_stop(site, alice, staff):
     made_with = alice.get_session_auth_hash()
     VerigatorUser.objects.filter(user=alice).update(consecutive_failures=10, failures_auth_hash=made_with)
     desk = site.logged_in(staff)
@@ -238,7 +254,8 @@ def test_C14_support_ends_the_hard_stop(site, alice, staff):
     assert browser.give_pin(site.pin(alice))["Location"] == HOME
 
 
-def test_C15_without_the_password_nobody_is_locked_out(site, alice, mallory):
+@pytest.mark.threat("C15")
+def test_without_the_password_nobody_is_locked_out(site, alice, mallory):
     real = site.pending(alice)
     for number in range(60):
         mallory.cookies[PENDING] = f"{number}:1wAbCd:{'x' * 43}"
@@ -254,8 +271,9 @@ def without_tokens(response):
     return re.sub(r'value="\w{64}"', "", response.content.decode())
 
 
+@pytest.mark.threat("C16", "F12")
 @pytest.mark.parametrize(("pin_length", "text"), [(6, LOCKED), (4, STOPPED)])
-def test_C16_a_locked_user_gets_one_answer_whatever_was_typed(site, alice, pin_length, text):
+def test_a_locked_user_gets_one_answer_whatever_was_typed(site, alice, pin_length, text):
     site.configure(PIN_LENGTH=pin_length)
     codes = site.codes(alice, site.logged_in(alice))
     browser = site.pending(alice)
@@ -275,8 +293,9 @@ def test_C16_a_locked_user_gets_one_answer_whatever_was_typed(site, alice, pin_l
     assert browser.is_nobody()
 
 
+@pytest.mark.threat("C16")
 @pytest.mark.parametrize(("pin_length", "text"), [(6, LOCKED), (4, STOPPED)])
-def test_C16_a_locked_user_is_told_at_once_and_gets_no_text_that_is_of_no_use(site, alice, pin_length, text):
+def test_a_locked_user_is_told_at_once_and_gets_no_text_that_is_of_no_use(site, alice, pin_length, text):
     site.configure(PIN_LENGTH=pin_length)
     for _ in range(2):
         page = guess(site, site.pending(alice), 5)
@@ -291,7 +310,8 @@ def test_C16_a_locked_user_is_told_at_once_and_gets_no_text_that_is_of_no_use(si
     assert (RESEND in site.pending(alice).page) is (text == LOCKED)
 
 
-def test_C17_a_burst_is_told_once_to_the_user_the_log_and_the_site(site, alice, heard):
+@pytest.mark.threat("C17")
+def test_a_burst_is_told_once_to_the_user_the_log_and_the_site(site, alice, heard):
     for _ in range(3):
         guess(site, site.pending(alice), 5)
     assert [event for event, _ in heard].count("locked") == 1
@@ -301,7 +321,8 @@ def test_C17_a_burst_is_told_once_to_the_user_the_log_and_the_site(site, alice, 
     assert len([line for line in site.oracle.transcript.lines if "django_verigator locked user=" in line]) == 1
 
 
-def test_C15_each_page_of_step_two_needs_the_password_first(site, alice, mallory):
+@pytest.mark.threat("C15")
+def test_each_page_of_step_two_needs_the_password_first(site, alice, mallory):
     for url in STEP_2:
         assert mallory.post(url, {"username": "alice"})["Location"] == LOGIN
     assert site.sends() == 0

@@ -13,8 +13,9 @@ from .conftest import each_store
 NEW = "+37255510009"
 
 
+@pytest.mark.threat("D01")
 @each_store
-def test_D01_a_pin_that_was_accepted_is_not_accepted_again(site, alice):
+def test_a_pin_that_was_accepted_is_not_accepted_again(site, alice):
     site.lie()
     browser = site.pending(alice)
     pin = site.pin(alice)
@@ -27,7 +28,8 @@ def test_D01_a_pin_that_was_accepted_is_not_accepted_again(site, alice):
     assert site.pending(alice).give_pin(pin)["Location"] == HOME
 
 
-def test_D03_one_user_s_pin_is_checked_for_the_one_who_is_signing_in(site, alice, bob):
+@pytest.mark.threat("D03")
+def test_one_user_s_pin_is_checked_for_the_one_who_is_signing_in(site, alice, bob):
     victim, attacker = site.pending(bob), site.pending(alice)
     assert "The PIN is not right" in attacker.give_pin(site.pin(bob)).content.decode()
     assert attacker.is_nobody()
@@ -35,8 +37,9 @@ def test_D03_one_user_s_pin_is_checked_for_the_one_who_is_signing_in(site, alice
     assert victim.give_pin(site.pin(bob))["Location"] == HOME
 
 
+@pytest.mark.threat("D04")
 @pytest.mark.parametrize("sandbox_options", [{}, {"legacy_auth_id": True}], ids=["today", "with auth_id"])
-def test_D04_a_challenge_named_by_the_browser_is_ignored(site, alice, bob, sandbox_options):
+def test_a_challenge_named_by_the_browser_is_ignored(site, alice, bob, sandbox_options):
     site.pending(bob)
     browser = site.pending(alice)
     other = Challenge.objects.get(user=bob)
@@ -52,7 +55,8 @@ def test_D04_a_challenge_named_by_the_browser_is_ignored(site, alice, bob, sandb
     assert browser.acts_as == str(alice.pk)
 
 
-def test_D05_a_newer_login_ends_the_older_one(site, alice):
+@pytest.mark.threat("D05")
+def test_a_newer_login_ends_the_older_one(site, alice):
     site.lie()
     older = site.pending(alice)
     first = site.pin(alice)
@@ -64,7 +68,8 @@ def test_D05_a_newer_login_ends_the_older_one(site, alice):
     assert newer.give_pin(site.pin(alice))["Location"] == HOME
 
 
-def test_D06_a_pin_is_too_old_by_the_site_s_own_clock(site, alice):
+@pytest.mark.threat("D06")
+def test_a_pin_is_too_old_by_the_site_s_own_clock(site, alice):
     site.lie()
     browser = site.pending(alice)
     site.wait(301)
@@ -73,13 +78,15 @@ def test_D06_a_pin_is_too_old_by_the_site_s_own_clock(site, alice):
     assert site.tries() == 0
 
 
-def test_D06_no_setting_keeps_a_pin_for_longer_than_ten_minutes(settings):
+@pytest.mark.threat("D06")
+def test_no_setting_keeps_a_pin_for_longer_than_ten_minutes(settings):
     settings.VERIGATOR = {**settings.VERIGATOR, "LIMITS": {"CHALLENGE_SECONDS": 601}}
     assert "verigator.E001" in [message.id for message in run_checks()]
 
 
+@pytest.mark.threat("D07")
 @pytest.mark.parametrize("provider_lies", [False, True])
-def test_D07_the_pin_of_a_new_phone_is_no_login(site, alice, provider_lies):
+def test_the_pin_of_a_new_phone_is_no_login(site, alice, provider_lies):
     browser = site.logged_in(alice)
     browser.post(PHONE, {"phone": NEW, "password": site.password(alice)})
     if provider_lies:
@@ -94,7 +101,8 @@ def test_D07_the_pin_of_a_new_phone_is_no_login(site, alice, provider_lies):
     assert site.link(alice).phone_number == site.phone(alice)
 
 
-def test_D07_the_pin_of_a_login_confirms_no_phone(site, alice):
+@pytest.mark.threat("D07")
+def test_the_pin_of_a_login_confirms_no_phone(site, alice):
     """A login that begins ends the change that was under way; its PIN went to the phone in force."""
     browser = site.logged_in(alice)
     browser.post(PHONE, {"phone": NEW, "password": site.password(alice)})
@@ -106,8 +114,9 @@ def test_D07_the_pin_of_a_login_confirms_no_phone(site, alice):
     assert PhoneChange.objects.get().phone_number == NEW
 
 
+@pytest.mark.threat("D08")
 @each_store
-def test_D08_the_whole_second_step_is_posted_again_after_logout(site, alice):
+def test_the_whole_second_step_is_posted_again_after_logout(site, alice):
     site.lie()
     browser = site.pending(alice)
     before = browser.copy()
@@ -121,8 +130,9 @@ def test_D08_the_whole_second_step_is_posted_again_after_logout(site, alice):
     assert site.tries() == 1
 
 
+@pytest.mark.threat("D09")
 @pytest.mark.parametrize("provider_lies", [False, True])
-def test_D09_a_code_of_the_app_is_used_once(site, alice, provider_lies):
+def test_a_code_of_the_app_is_used_once(site, alice, provider_lies):
     site.configure(METHOD="totp")
     site.sandbox.attach_device(site.phone(alice))
     code = site.sandbox.code(site.phone(alice))
@@ -134,7 +144,8 @@ def test_D09_a_code_of_the_app_is_used_once(site, alice, provider_lies):
     assert second.is_nobody()
 
 
-def test_D08_a_proof_given_again_in_a_session_that_ended_is_none(site, alice):
+@pytest.mark.threat("D08")
+def test_a_proof_given_again_in_a_session_that_ended_is_none(site, alice):
     """A step-up belongs to the session that asked for it."""
     browser = site.logged_in(alice)
     site.wait(301)

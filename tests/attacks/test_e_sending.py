@@ -17,7 +17,8 @@ def texts(site, to=None):
     return len(site.sandbox.messages(to))
 
 
-def test_E01_resends_wait_longer_and_longer_and_end(site, alice):
+@pytest.mark.threat("E01")
+def test_resends_wait_longer_and_longer_and_end(site, alice):
     browser = site.pending(alice)
     for _ in range(100):
         browser.resend()
@@ -35,7 +36,8 @@ def test_E01_resends_wait_longer_and_longer_and_end(site, alice):
     assert texts(site) == 5
 
 
-def test_E02_fresh_logins_bring_no_new_texts(site, alice):
+@pytest.mark.threat("E02")
+def test_fresh_logins_bring_no_new_texts(site, alice):
     for number in range(12):
         browser = site.browser(REMOTE_ADDR=f"9.9.{number}.9")
         assert browser.give_password(alice)["Location"] == PIN
@@ -45,7 +47,8 @@ def test_E02_fresh_logins_bring_no_new_texts(site, alice):
     assert texts(site) == 5
 
 
-def test_E03_many_accounts_with_one_number_share_its_texts(site):
+@pytest.mark.threat("E03")
+def test_many_accounts_with_one_number_share_its_texts(site):
     written = ["+372 5551 0001", "0037255510001", "+372-5551-0001", "+37255510001", "+372 (555) 10001"]
     for number in range(10):
         user = site.user(f"user{number}", written[number % 5])
@@ -55,7 +58,8 @@ def test_E03_many_accounts_with_one_number_share_its_texts(site):
     assert texts(site) == 5
 
 
-def test_E04_a_block_of_numbers_gets_only_so_much_and_the_site_is_told(site, heard):
+@pytest.mark.threat("E04")
+def test_a_block_of_numbers_gets_only_so_much_and_the_site_is_told(site, heard):
     site.configure(LIMITS={"SENDS_PER_PREFIX_HOUR": 4})
     for number in range(9):
         site.pending(site.user(f"user{number}", f"+3725000001{number:03}"))
@@ -67,7 +71,8 @@ def test_E04_a_block_of_numbers_gets_only_so_much_and_the_site_is_told(site, hea
     assert texts(site) == 5
 
 
-def test_E04_one_address_gets_only_so_much(site, heard):
+@pytest.mark.threat("E04")
+def test_one_address_gets_only_so_much(site, heard):
     site.configure(LIMITS={"SENDS_PER_ADDRESS_HOUR": 3})
     for number in range(6):
         site.pending(site.user(f"user{number}", f"+3725{number}510001"), REMOTE_ADDR="9.9.9.9")
@@ -75,12 +80,13 @@ def test_E04_one_address_gets_only_so_much(site, heard):
     assert [event["scope"] for name, event in heard if name == "limit_reached"] == ["sends/address/hour"] * 3
 
 
+@pytest.mark.threat("E05")
 @pytest.mark.parametrize(
     "number",
     ["+881612345678", "+882161234567", "+870773111632", "+3729001234", "+449012345678", "+448431234567"],
     ids=["satellite", "satellite", "satellite at sea", "premium", "premium", "shared cost"],
 )
-def test_E05_numbers_that_earn_somebody_money_get_nothing(site, number):
+def test_numbers_that_earn_somebody_money_get_nothing(site, number):
     site.configure(REQUIRED="all")
     user = site.user("dave", owes=True)
     browser = site.pending(user)
@@ -92,7 +98,8 @@ def test_E05_numbers_that_earn_somebody_money_get_nothing(site, number):
     assert site.sends() == 0
 
 
-def test_E05_a_country_that_is_not_listed_gets_nothing(site, alice):
+@pytest.mark.threat("E05")
+def test_a_country_that_is_not_listed_gets_nothing(site, alice):
     site.configure(COUNTRIES=["EE"])
     browser = site.logged_in(alice)
     before = len(site.calls)
@@ -102,7 +109,8 @@ def test_E05_a_country_that_is_not_listed_gets_nothing(site, alice):
     assert "/auth" not in " ".join(site.calls[before:])
 
 
-def test_E06_phones_that_change_and_change_are_bounded(site, alice):
+@pytest.mark.threat("E06")
+def test_phones_that_change_and_change_are_bounded(site, alice):
     # A change that was confirmed counts as well.
     browser = site.logged_in(alice)
     site.owns(alice, "+37255510109")
@@ -117,7 +125,8 @@ def test_E06_phones_that_change_and_change_are_bounded(site, alice):
     assert texts(site) == 4
 
 
-def test_E07_looking_at_a_page_sends_nothing(site, alice):
+@pytest.mark.threat("E07")
+def test_looking_at_a_page_sends_nothing(site, alice):
     browser = site.pending(alice)
     caught = site.old_session(alice)
     caught.get(HOME)
@@ -131,7 +140,8 @@ def test_E07_looking_at_a_page_sends_nothing(site, alice):
     assert site.sends() == 1
 
 
-def test_E07_only_a_post_with_its_token_sends(site, alice):
+@pytest.mark.threat("E07")
+def test_only_a_post_with_its_token_sends(site, alice):
     browser = site.pending(alice)
     site.wait(61)
     strict = site.browser(csrf=True)
@@ -144,7 +154,8 @@ def test_E07_only_a_post_with_its_token_sends(site, alice):
     assert site.sends() == 2
 
 
-def test_E08_wrong_passwords_cost_no_call(site, alice, mallory):
+@pytest.mark.threat("E08")
+def test_wrong_passwords_cost_no_call(site, alice, mallory):
     before = len(site.calls)
     for number in range(50):
         mallory.give_password(alice, f"guess {number}")
@@ -152,7 +163,8 @@ def test_E08_wrong_passwords_cost_no_call(site, alice, mallory):
     assert len(site.calls) == before
 
 
-def test_E09_an_app_that_is_not_linked_costs_a_text_and_is_counted(site, alice):
+@pytest.mark.threat("E09")
+def test_an_app_that_is_not_linked_costs_a_text_and_is_counted(site, alice):
     site.configure(METHOD="totp")
     for _ in range(8):
         browser = site.pending(alice)
@@ -160,7 +172,8 @@ def test_E09_an_app_that_is_not_linked_costs_a_text_and_is_counted(site, alice):
     assert texts(site) == 5
 
 
-def test_E09_an_app_costs_no_text_and_no_send(site, alice):
+@pytest.mark.threat("E09")
+def test_an_app_costs_no_text_and_no_send(site, alice):
     site.configure(METHOD="totp")
     site.sandbox.attach_device(site.phone(alice))
     for _ in range(8):
@@ -169,7 +182,8 @@ def test_E09_an_app_costs_no_text_and_no_send(site, alice):
     assert browser.give_pin(site.sandbox.code(site.phone(alice)))["Location"] == HOME
 
 
-def test_E09_a_text_where_texts_are_forbidden_is_no_way_in(site, alice):
+@pytest.mark.threat("E09")
+def test_a_text_where_texts_are_forbidden_is_no_way_in(site, alice):
     site.configure(METHOD="totp", ALLOW_SMS=False)
     browser = site.pending(alice)
     assert "needs the Verigator app" in browser.page
@@ -180,7 +194,8 @@ def test_E09_a_text_where_texts_are_forbidden_is_no_way_in(site, alice):
     assert site.tries() == 0
 
 
-def test_E11_a_site_whose_budget_is_spent_lets_recovery_codes_in(site, alice, heard):
+@pytest.mark.threat("E11")
+def test_a_site_whose_budget_is_spent_lets_recovery_codes_in(site, alice, heard):
     codes = site.codes(alice, site.logged_in(alice))
     site.configure(LIMITS={"SENDS_PER_SITE_HOUR": 2})
     others = [site.user(f"user{number}", f"+3725{number}510001") for number in range(4)]
@@ -193,7 +208,8 @@ def test_E11_a_site_whose_budget_is_spent_lets_recovery_codes_in(site, alice, he
     assert texts(site, site.phone(alice)) == 2
 
 
-def test_E12_texts_that_nobody_answers_can_be_told_by_country(site, alice, heard):
+@pytest.mark.threat("E12")
+def test_texts_that_nobody_answers_can_be_told_by_country(site, alice, heard):
     site.logged_in(alice)
     for number in range(4):
         site.pending(site.user(f"user{number}", f"+3712{number}000001"))
@@ -206,7 +222,8 @@ def test_E12_texts_that_nobody_answers_can_be_told_by_country(site, alice, heard
     assert by_country("verified") == {"EE": 1}
 
 
-def test_E13_a_stranger_s_phone_gets_little_and_no_word_of_ours(site):
+@pytest.mark.threat("E13")
+def test_a_stranger_s_phone_gets_little_and_no_word_of_ours(site):
     site.configure(REQUIRED="all")
     for number in range(8):
         dave = site.user(f"dave{number}", owes=True, first_name="CLICK http://evil")
@@ -216,8 +233,9 @@ def test_E13_a_stranger_s_phone_gets_little_and_no_word_of_ours(site):
     assert {message["text"].replace(message["pin"], "") for message in messages} == {"Your Verification PIN code is "}
 
 
+@pytest.mark.threat("E13")
 @pytest.mark.fault("T14")
-def test_E13_a_stranger_s_phone_gets_so_much_a_day_from_however_many_accounts(site):
+def test_a_stranger_s_phone_gets_so_much_a_day_from_however_many_accounts(site):
     site.configure(LIMITS={"SENDS_PER_PHONE_DAY": 12})
     users = [site.user(f"user{number}", "+37255510001") for number in range(4)]
     for user in users[1:]:
@@ -239,8 +257,9 @@ def test_E13_a_stranger_s_phone_gets_so_much_a_day_from_however_many_accounts(si
     assert texts(site, "+37255510002") == before + 1, "who has confirmed it is not kept out"
 
 
+@pytest.mark.threat("E14")
 @pytest.mark.fault("T03")
-def test_E14_a_number_at_which_the_provider_fails_keeps_nobody_else_s_login_down(site, mallory):
+def test_a_number_at_which_the_provider_fails_keeps_nobody_else_s_login_down(site, mallory):
     honest = [site.user(f"user{number}", f"+3725{number}510001") for number in range(8)]
     thief = site.user("thief", owes=False)
     site.clear_caches()
@@ -259,9 +278,10 @@ def test_E14_a_number_at_which_the_provider_fails_keeps_nobody_else_s_login_down
     assert len(site.sandbox.calls(operation="users.create")) <= 8 + 30
 
 
+@pytest.mark.threat("E14")
 @pytest.mark.fault("T04")
 @pytest.mark.parametrize("status", [422, 500])
-def test_E14_registrations_that_are_refused_are_counted_and_leave_a_trace(site, mallory, heard, status):
+def test_registrations_that_are_refused_are_counted_and_leave_a_trace(site, mallory, heard, status):
     thief = site.user("thief", owes=False)
     site.configure(LIMITS={"STARTS_PER_USER_HOUR": 6, "SENDS_PER_USER_HOUR": 6})
     site.provider_says({"message": "no"}, operation="users.create", status=status)
@@ -273,8 +293,9 @@ def test_E14_registrations_that_are_refused_are_counted_and_leave_a_trace(site, 
     assert "starts/user/hour" in [event["scope"] for name, event in heard if name == "limit_reached"]
 
 
+@pytest.mark.threat("E15")
 @pytest.mark.fault("T05")
-def test_E15_starts_of_the_app_by_a_thief_of_the_password_keep_the_owner_in(site, alice, mallory):
+def test_starts_of_the_app_by_a_thief_of_the_password_keep_the_owner_in(site, alice, mallory):
     site.configure(METHOD="totp")
     site.sandbox.attach_device(site.phone(alice))
     for _ in range(8):
@@ -288,8 +309,9 @@ def test_E15_starts_of_the_app_by_a_thief_of_the_password_keep_the_owner_in(site
     assert site.sends(alice) <= 24
 
 
+@pytest.mark.threat("E15")
 @pytest.mark.fault("T05")
-def test_E15_another_code_of_the_app_again_and_again_leaves_enough_for_the_owner(site, alice, mallory):
+def test_another_code_of_the_app_again_and_again_leaves_enough_for_the_owner(site, alice, mallory):
     site.configure(METHOD="totp")
     site.sandbox.attach_device(site.phone(alice))
     for _ in range(118):  # for an hour
@@ -302,8 +324,9 @@ def test_E15_another_code_of_the_app_again_and_again_leaves_enough_for_the_owner
     assert site.pending(alice).give_pin(site.sandbox.code(site.phone(alice)))["Location"] == HOME
 
 
+@pytest.mark.threat("E15")
 @pytest.mark.fault("T05")
-def test_E15_an_owner_who_is_kept_out_is_told_by_mail_once(site, alice, mailoutbox):
+def test_an_owner_who_is_kept_out_is_told_by_mail_once(site, alice, mailoutbox):
     site.configure(LIMITS={"SENDS_PER_USER_HOUR": 2})
     type(alice).objects.update(email="alice@example.com")
     for _ in range(4):

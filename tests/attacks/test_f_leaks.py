@@ -47,8 +47,9 @@ def without_what_was_typed(response, name):
     return text.replace(f'value="{name}"', "")
 
 
+@pytest.mark.threat("F01", "F02")
 @pytest.mark.parametrize("page", [LOGIN, "/json-login/", "/admin/login/"])
-def test_F01_F02_unknown_inactive_and_wrong_are_one_answer(site, alice, mallory, hashings, page):
+def test_unknown_inactive_and_wrong_are_one_answer(site, alice, mallory, hashings, page):
     """The same words, status, headers and length, after as many hashings. What they take in time: benchmarks."""
     inactive = site.user("alina", "+37255510005")
     inactive.is_active = False
@@ -65,14 +66,16 @@ def test_F01_F02_unknown_inactive_and_wrong_are_one_answer(site, alice, mallory,
     assert set(counts) == {1}
 
 
-def test_F02_a_password_that_is_right_costs_one_hashing_too(site, alice, hashings):
+@pytest.mark.threat("F02")
+def test_a_password_that_is_right_costs_one_hashing_too(site, alice, hashings):
     del hashings[:]
     site.pending(alice)
     assert len(hashings) == 1
 
 
+@pytest.mark.threat("F03")
 @pytest.mark.parametrize("provider", ["up", "slow", "down"])
-def test_F03_a_wrong_password_never_reaches_the_provider(site, alice, mallory, provider):
+def test_a_wrong_password_never_reaches_the_provider(site, alice, mallory, provider):
     if provider == "slow":
         site.sandbox.add_fault("latency", seconds=2)
     if provider == "down":
@@ -85,8 +88,9 @@ def test_F03_a_wrong_password_never_reaches_the_provider(site, alice, mallory, p
     assert max(seen.seconds for seen in site.oracle.answers) < 1.5
 
 
+@pytest.mark.threat("F04")
 @each_store
-def test_F04_the_pages_show_the_end_of_a_number_and_of_a_name(site, alice):
+def test_the_pages_show_the_end_of_a_number_and_of_a_name(site, alice):
     browser = site.pending(alice)
     link = site.link(alice)
     challenge = Challenge.objects.get()
@@ -133,8 +137,9 @@ def whole_life(site, alice):
     assert waiting.give_pin(site.pin_at(NEW))["Location"] == LOGIN
 
 
+@pytest.mark.threat("F05", "F07")
 @each_store
-def test_F05_F07_no_secret_is_logged_stored_cached_or_shown_at_any_step(site, alice):
+def test_no_secret_is_logged_stored_cached_or_shown_at_any_step(site, alice):
     """The log is at DEBUG, that of urllib3 too; sessions, tables and cache are read after each step."""
     for _ in whole_life(site, alice):
         assert list(site.oracle._leaks()) == []
@@ -143,7 +148,8 @@ def test_F05_F07_no_secret_is_logged_stored_cached_or_shown_at_any_step(site, al
     assert len(site.oracle.canaries()) > 20
 
 
-def test_F05_registration_and_sync_log_no_secret(site, alice, staff):
+@pytest.mark.threat("F05")
+def test_registration_and_sync_log_no_secret(site, alice, staff):
     site.sandbox.add_fault("status", operation="users.create", status=422, times=1, body={"error": "no such +37255"})
     site.user("dave", "+37255510077")
     site.sandbox.add_fault("status", operation="users.create", status=500, times=1)
@@ -257,8 +263,9 @@ FORMS = {
 }
 
 
+@pytest.mark.threat("F06")
 @pytest.mark.parametrize("form", FORMS)
-def test_F06_reports_of_errors_show_no_secret(site, alice, reports, monkeypatch, form):
+def test_reports_of_errors_show_no_secret(site, alice, reports, monkeypatch, form):
     prepare, fail, url, data = FORMS[form]
     codes = site.codes(alice, site.logged_in(alice))
     browser = prepare(site, alice)
@@ -284,7 +291,8 @@ def test_F06_reports_of_errors_show_no_secret(site, alice, reports, monkeypatch,
         assert secret not in "".join(message.body for message in reports)
 
 
-def test_F06_the_report_itself_can_show_what_is_not_hidden(site, alice, reports, monkeypatch):
+@pytest.mark.threat("F06")
+def test_the_report_itself_can_show_what_is_not_hidden(site, alice, reports, monkeypatch):
     """The control: a view of the site's own, whose variables Django does not know to hide, is reported with them."""
     monkeypatch.setattr("tests.site.urls.auth_login", boom)
     site.browser().get("/magic/alice/")
@@ -296,9 +304,10 @@ def test_F06_the_report_itself_can_show_what_is_not_hidden(site, alice, reports,
 NOISE = "<script>CANARY</script>\r\n2026-01-01 forged line \x1b[31m"
 
 
+@pytest.mark.threat("F08")
 @pytest.mark.parametrize("operation", ["auth.start", "auth.verify", "users.create"])
 @pytest.mark.parametrize("status", [200, 400, 422, 500])
-def test_F08_the_provider_s_text_goes_nowhere(site, alice, operation, status):
+def test_the_provider_s_text_goes_nowhere(site, alice, operation, status):
     body = {
         "error": NOISE,
         "message": NOISE,
@@ -329,7 +338,8 @@ def shapes(value):
     return f"{value!r} {value!s} {value.__dict__ if hasattr(value, '__dict__') else ''}"
 
 
-def test_F09_client_and_backend_show_no_credential_and_are_not_pickled(site):
+@pytest.mark.threat("F09")
+def test_client_and_backend_show_no_credential_and_are_not_pickled(site):
     backend = backends.default
     api = Api(**site.account, endpoint=site.sandbox.url)
     for value in (api, backend, api.auth, api.users, api._transport):
@@ -339,14 +349,16 @@ def test_F09_client_and_backend_show_no_credential_and_are_not_pickled(site):
     api.close()
 
 
-def test_F09_settings_show_no_credential(site):
+@pytest.mark.threat("F09")
+def test_settings_show_no_credential(site):
     config = conf.current()
     assert site.account["password"] not in f"{config!r} {config!s} {config.LIMITS!r}"
     with pytest.raises(TypeError):
         pickle.dumps(config)
 
 
-def test_F09_exceptions_show_no_secret_and_survive_a_pickle(site, alice):
+@pytest.mark.threat("F09")
+def test_exceptions_show_no_secret_and_survive_a_pickle(site, alice):
     caught = []
     api = backends.default.api
     for fault in ({"fault": "status", "status": 422}, {"fault": "reset"}, {"fault": "body", "body": "no"}):
@@ -363,7 +375,8 @@ def test_F09_exceptions_show_no_secret_and_survive_a_pickle(site, alice):
             assert site.account["password"] not in text
 
 
-def test_F09_models_and_limits_show_no_number(site, alice):
+@pytest.mark.threat("F09")
+def test_models_and_limits_show_no_number(site, alice):
     browser = site.logged_in(alice)
     browser.post(PHONE, {"phone": NEW, "password": site.password(alice)})
     rows = [site.link(alice), PhoneChange.objects.get(), *Challenge.objects.all(), *RecoveryCode.objects.all()]
@@ -374,7 +387,8 @@ def test_F09_models_and_limits_show_no_number(site, alice):
         assert site.phone(alice)[-8:] not in text
 
 
-def test_F10_the_admin_shows_masked_numbers_and_no_secret(site, alice, staff):
+@pytest.mark.threat("F10")
+def test_the_admin_shows_masked_numbers_and_no_secret(site, alice, staff):
     """Lists, pages, history, search and the list of what would be deleted, of each of our models and of its user."""
     whole = whole_life(site, alice)
     next(whole)
@@ -405,7 +419,8 @@ def test_F10_the_admin_shows_masked_numbers_and_no_secret(site, alice, staff):
         assert "0 phone links" in desk.get(f"/admin/django_verigator/verigatoruser/?q={digits}").content.decode()
 
 
-def test_F11_a_number_that_somebody_else_has_is_no_news(site, alice):
+@pytest.mark.threat("F11")
+def test_a_number_that_somebody_else_has_is_no_news(site, alice):
     site.configure(REQUIRED="all")
     answers = []
     for name, number in (("dave", site.phone(alice)), ("erin", "+37255510044")):
@@ -417,7 +432,8 @@ def test_F11_a_number_that_somebody_else_has_is_no_news(site, alice):
     assert answers[0] == answers[1]
 
 
-def test_F13_no_secret_stands_in_an_address(site, alice):
+@pytest.mark.threat("F13")
+def test_no_secret_stands_in_an_address(site, alice):
     for browser in whole_life(site, alice):
         for url in (PIN, SECURITY):
             response = browser.get(url)

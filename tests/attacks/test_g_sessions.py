@@ -23,8 +23,9 @@ def key_of(browser):
     return morsel.value.split(":")[0] if morsel else None
 
 
+@pytest.mark.threat("G01")
 @each_store
-def test_G01_the_session_key_changes_at_both_steps_and_the_old_ones_are_dead(site, alice, store):
+def test_the_session_key_changes_at_both_steps_and_the_old_ones_are_dead(site, alice, store):
     browser = site.browser()
     browser.get("/cart/")
     planted = browser.copy()
@@ -43,8 +44,9 @@ def test_G01_the_session_key_changes_at_both_steps_and_the_old_ones_are_dead(sit
     assert browser.acts_as == str(alice.pk)
 
 
+@pytest.mark.threat("G01")
 @each_store
-def test_G01_a_key_of_the_attacker_s_choice_is_not_taken(site, alice):
+def test_a_key_of_the_attacker_s_choice_is_not_taken(site, alice):
     browser = site.browser()
     browser.cookies[django_settings.SESSION_COOKIE_NAME] = "attackerschoice0123456789abcdefg"
     browser.give_password(alice)
@@ -56,8 +58,9 @@ def test_G01_a_key_of_the_attacker_s_choice_is_not_taken(site, alice):
     assert browser.acts_as == str(alice.pk)
 
 
+@pytest.mark.threat("G02")
 @each_store
-def test_G02_a_copy_of_the_pending_login_never_becomes_the_real_one(site, alice):
+def test_a_copy_of_the_pending_login_never_becomes_the_real_one(site, alice):
     victim = site.pending(alice)
     thief = victim.copy()
     pin = site.pin(alice)
@@ -69,8 +72,9 @@ def test_G02_a_copy_of_the_pending_login_never_becomes_the_real_one(site, alice)
     assert site.sends() == 1
 
 
+@pytest.mark.threat("G04")
 @each_store
-def test_G04_a_login_waits_for_ten_minutes_and_no_longer(site, alice):
+def test_a_login_waits_for_ten_minutes_and_no_longer(site, alice):
     site.lie()
     browser = site.pending(alice)
     kept = browser.cookies[PENDING].value
@@ -83,7 +87,8 @@ def test_G04_a_login_waits_for_ten_minutes_and_no_longer(site, alice):
     assert (site.sends(), site.tries()) == (1, 0)
 
 
-def test_G04_a_resend_does_not_prolong_the_login(site, alice):
+@pytest.mark.threat("G04")
+def test_a_resend_does_not_prolong_the_login(site, alice):
     browser = site.pending(alice)
     for _ in range(6):
         site.wait(121)
@@ -93,9 +98,10 @@ def test_G04_a_resend_does_not_prolong_the_login(site, alice):
     assert browser.is_nobody()
 
 
+@pytest.mark.threat("G05")
 @each_store
 @pytest.mark.parametrize("way", ["/plain/logout/", "/accounts/verify/cancel/"])
-def test_G05_a_login_that_is_left_half_way_is_over(site, alice, way):
+def test_a_login_that_is_left_half_way_is_over(site, alice, way):
     browser = site.browser()
     browser.give_password(alice, next="/cart/")
     pending = browser.copy()
@@ -110,8 +116,9 @@ def test_G05_a_login_that_is_left_half_way_is_over(site, alice, way):
     assert browser.give_pin(site.pin(alice))["Location"] == HOME
 
 
+@pytest.mark.threat("G05")
 @each_store
-def test_G05_logout_takes_the_proof_along(site, alice):
+def test_logout_takes_the_proof_along(site, alice):
     browser = site.logged_in(alice)
     assert browser.get(SECURITY).status_code == HTTPStatus.OK
     browser.post("/plain/logout/")
@@ -124,9 +131,10 @@ def test_G05_logout_takes_the_proof_along(site, alice):
     assert browser.get(HOME)["Location"] == PIN
 
 
+@pytest.mark.threat("G06")
 @each_store
 @pytest.mark.parametrize("backend", [MODEL_BACKEND, "django.contrib.auth.backends.AllowAllUsersModelBackend"])
-def test_G06_a_user_who_is_deactivated_between_the_steps_stays_out(site, alice, settings, backend):
+def test_a_user_who_is_deactivated_between_the_steps_stays_out(site, alice, settings, backend):
     settings.AUTHENTICATION_BACKENDS = [backend]
     codes = site.codes(alice, site.logged_in(alice))
     browsers = [site.pending(alice), site.pending(alice)]
@@ -139,8 +147,9 @@ def test_G06_a_user_who_is_deactivated_between_the_steps_stays_out(site, alice, 
     assert site.tries() == tries
 
 
+@pytest.mark.threat("G07")
 @each_store
-def test_G07_a_password_that_changes_between_the_steps_ends_the_login(site, alice):
+def test_a_password_that_changes_between_the_steps_ends_the_login(site, alice):
     codes = site.codes(alice, site.logged_in(alice))
     for answer in (lambda browser: browser.give_pin(site.pin(alice)), lambda browser: browser.give_code(codes[0])):
         browser = site.pending(alice)
@@ -163,8 +172,9 @@ CHANGES = {
 }
 
 
+@pytest.mark.threat("G09")
 @pytest.mark.parametrize("change", CHANGES)
-def test_G09_a_phone_or_record_that_changes_between_the_steps_ends_the_code(site, alice, change):
+def test_a_phone_or_record_that_changes_between_the_steps_ends_the_code(site, alice, change):
     browser = site.pending(alice)
     pin = site.pin(alice)
     VerigatorUser.objects.filter(user=alice).update(**CHANGES[change])
@@ -174,7 +184,8 @@ def test_G09_a_phone_or_record_that_changes_between_the_steps_ends_the_code(site
     assert Challenge.objects.get().outcome != Challenge.Outcome.VERIFIED
 
 
-def test_G09_an_unconfirmed_phone_that_the_site_changes_ends_the_code(site, alice):
+@pytest.mark.threat("G09")
+def test_an_unconfirmed_phone_that_the_site_changes_ends_the_code(site, alice):
     browser = site.pending(alice)
     pin = site.pin(alice)
     site.owns(alice, "+37255510008")
@@ -184,14 +195,16 @@ def test_G09_an_unconfirmed_phone_that_the_site_changes_ends_the_code(site, alic
     assert browser.is_nobody()
 
 
-def test_G10_an_authentication_backend_that_is_removed_between_the_steps_ends_the_login(site, alice, settings):
+@pytest.mark.threat("G10")
+def test_an_authentication_backend_that_is_removed_between_the_steps_ends_the_login(site, alice, settings):
     browser = site.pending(alice)
     settings.AUTHENTICATION_BACKENDS = ["tests.attacks.backends.DirectoryBackend"]
     assert browser.give_pin(site.pin(alice))["Location"] == LOGIN
     assert browser.is_nobody()
 
 
-def test_G10_a_provider_that_is_removed_between_the_steps_lets_nobody_in(site, alice):
+@pytest.mark.threat("G10")
+def test_a_provider_that_is_removed_between_the_steps_lets_nobody_in(site, alice):
     browser = site.pending(alice)
     entry = site.settings.VERIGATOR["BACKENDS"]["default"]
     site.settings.VERIGATOR = {**site.settings.VERIGATOR, "BACKENDS": {"other": entry}}
@@ -200,8 +213,9 @@ def test_G10_a_provider_that_is_removed_between_the_steps_lets_nobody_in(site, a
     assert site.tries() == 0
 
 
+@pytest.mark.threat("G11")
 @each_store
-def test_G11_a_proof_outlives_a_new_key_for_its_own_user_alone(site, alice, bob):
+def test_a_proof_outlives_a_new_key_for_its_own_user_alone(site, alice, bob):
     browser = site.logged_in(alice)
     session = browser.session
     session.cycle_key()
@@ -219,7 +233,8 @@ def test_G11_a_proof_outlives_a_new_key_for_its_own_user_alone(site, alice, bob)
     Session.objects.exclude(pk=key_of(browser)).delete()
 
 
-def test_G12_a_proof_that_is_too_old_is_asked_for_again(site, alice):
+@pytest.mark.threat("G12")
+def test_a_proof_that_is_too_old_is_asked_for_again(site, alice):
     browser = site.logged_in(alice)
     for url in ("/recent/", PHONE, CODES):
         assert browser.get(url).status_code == HTTPStatus.OK
@@ -245,8 +260,9 @@ def deactivate(site, alice):
     alice.save()
 
 
+@pytest.mark.threat("G06", "G07")
 @pytest.mark.parametrize("happens", [change_password, deactivate])
-def test_G06_G07_the_pending_login_of_before_sends_nothing_more(site, alice, happens):
+def test_the_pending_login_of_before_sends_nothing_more(site, alice, happens):
     """Whoever knew the old password would end the codes of the owner, and use up her texts."""
     old = site.pending(alice)
     happens(site, alice)
@@ -256,7 +272,8 @@ def test_G06_G07_the_pending_login_of_before_sends_nothing_more(site, alice, hap
     assert site.sends() == sent
 
 
-def test_G07_the_pending_login_of_an_old_password_proposes_no_phone(site):
+@pytest.mark.threat("G07")
+def test_the_pending_login_of_an_old_password_proposes_no_phone(site):
     site.configure(REQUIRED="all")
     carol = site.user("carol", owes=True)
     old = site.pending(carol)
@@ -267,7 +284,8 @@ def test_G07_the_pending_login_of_an_old_password_proposes_no_phone(site):
     assert not PhoneChange.objects.exists()
 
 
-def test_G05_a_resend_under_way_does_not_begin_a_cancelled_login_again(site, alice, rf, monkeypatch):
+@pytest.mark.threat("G05")
+def test_a_resend_under_way_does_not_begin_a_cancelled_login_again(site, alice, rf, monkeypatch):
     """The request has read the pending login; then it is cancelled; then the request sends."""
     browser = site.pending(alice)
     kept = browser.cookies[PENDING].value

@@ -20,7 +20,8 @@ NO_PIN = [
 ]  # fmt: skip
 
 
-def test_H01_what_is_no_pin_is_refused_without_a_call(site, alice):
+@pytest.mark.threat("H01")
+def test_what_is_no_pin_is_refused_without_a_call(site, alice):
     site.lie()
     browser = site.pending(alice)
     for pin in NO_PIN:
@@ -32,7 +33,8 @@ def test_H01_what_is_no_pin_is_refused_without_a_call(site, alice):
     assert browser.is_nobody()
 
 
-def test_H01_a_pin_may_be_typed_with_blanks_and_dashes(site, alice):
+@pytest.mark.threat("H01")
+def test_a_pin_may_be_typed_with_blanks_and_dashes(site, alice):
     browser = site.pending(alice)
     pin = site.pin(alice)
     assert browser.give_pin(f" {pin[:3]} {pin[3:6]}-{pin[6:]} ")["Location"] == HOME
@@ -41,16 +43,18 @@ def test_H01_a_pin_may_be_typed_with_blanks_and_dashes(site, alice):
 KEYBOARDS = ["٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹", "०१२३४५६७८९", "০১২৩৪৫৬৭৮৯", "０１２３４５６７８９", "𝟎𝟏𝟐𝟑𝟒𝟓𝟔𝟕𝟖𝟗"]
 
 
+@pytest.mark.threat("H01")
 @pytest.mark.fault("P06")
 @pytest.mark.parametrize("digits", KEYBOARDS)
-def test_H01_a_pin_may_be_typed_on_any_keyboard(site, alice, digits):
+def test_a_pin_may_be_typed_on_any_keyboard(site, alice, digits):
     browser = site.pending(alice)
     pin = site.pin(alice).translate(str.maketrans("0123456789", digits))
     assert browser.give_pin(f"\u200f{pin[:3]}\u00a0{pin[3:]}\u202c.\n")["Location"] == HOME
 
 
+@pytest.mark.threat("H01")
 @pytest.mark.fault("P06")
-def test_H01_a_pin_that_was_used_is_used_in_any_script(site, alice):
+def test_a_pin_that_was_used_is_used_in_any_script(site, alice):
     browser = site.pending(alice)
     pin = site.pin(alice)
     browser.give_pin(pin)
@@ -68,7 +72,8 @@ def bodies(pin):
     yield b'{"pin":' * 10_000
 
 
-def test_H02_a_body_of_json_is_no_form(site, alice):
+@pytest.mark.threat("H02")
+def test_a_body_of_json_is_no_form(site, alice):
     """There is no JSON login here yet: such a body is a form without a PIN, and answered as one."""
     site.lie()
     browser = site.pending(alice)
@@ -88,7 +93,8 @@ NO_PHONE = [
 ]  # fmt: skip
 
 
-def test_H03_what_is_no_number_is_refused_without_a_call(site, alice):
+@pytest.mark.threat("H03")
+def test_what_is_no_number_is_refused_without_a_call(site, alice):
     site.configure(REQUIRED="all")
     enrolling = site.pending(site.user("dave", owes=True))
     changing = site.logged_in(alice)
@@ -102,8 +108,9 @@ def test_H03_what_is_no_number_is_refused_without_a_call(site, alice):
     assert not PhoneChange.objects.exists()
 
 
+@pytest.mark.threat("H03")
 @pytest.mark.parametrize("number", ["00 372 555 10009", "+372 (555) 10009", "+372.555.10009", "+372-555-10009"])
-def test_H03_a_number_is_stored_in_one_form(site, number):
+def test_a_number_is_stored_in_one_form(site, number):
     site.configure(REQUIRED="all")
     dave = site.user("dave", owes=True)
     site.owns(dave, "+37255510009")
@@ -112,12 +119,13 @@ def test_H03_a_number_is_stored_in_one_form(site, number):
     assert PhoneChange.objects.get().phone_number == "+37255510009"
 
 
+@pytest.mark.threat("H04")
 @pytest.mark.parametrize(
     "user_id",
     ["../../service", "a/b?x=", "%2e%2e", "..", ".", "a\r\nX-Evil: 1", "", " ", "a#b", "a b", "é", "\x00", "x" * 129,
      7, None, True, ["a"], {"id": "a"}],
 )  # fmt: skip
-def test_H04_a_user_id_that_leads_elsewhere_is_refused(site, user_id):
+def test_a_user_id_that_leads_elsewhere_is_refused(site, user_id):
     body = {"id": user_id, "ctime": "2017-07-06T13:12:03.141Z"}
     site.sandbox.add_fault("body", operation="users.create", body=body)
     dave = site.user("dave", "+37255510077")
@@ -129,10 +137,11 @@ def test_H04_a_user_id_that_leads_elsewhere_is_refused(site, user_id):
     assert site.link(dave).verigator_id is None
 
 
+@pytest.mark.threat("H05")
 @pytest.mark.parametrize(
     "name", ["x\r\nX-Evil: 1", "../../users", "e/v?i=l#", "😀" * 10, "a" * 150, "'\";--", "\u202egnp"]
 )
-def test_H05_a_username_does_not_reach_a_path_or_a_header(site, name):
+def test_a_username_does_not_reach_a_path_or_a_header(site, name):
     user = site.user(name, "+37255510077")
     # The oracle knows its users by the readable part of their id.
     record = next(iter(site.sandbox.directory.users(site.service_id)))
@@ -149,7 +158,8 @@ def test_H05_a_username_does_not_reach_a_path_or_a_header(site, name):
     assert browser.acts_as == str(user.pk)
 
 
-def test_H06_a_thousand_fields_and_files_are_no_pin(site, alice):
+@pytest.mark.threat("H06")
+def test_a_thousand_fields_and_files_are_no_pin(site, alice):
     site.lie()
     browser = site.pending(alice)
     assert browser.post(PIN, {f"pin{number}": "1234" for number in range(10_000)}).status_code == HTTPStatus.BAD_REQUEST
@@ -162,10 +172,11 @@ def test_H06_a_thousand_fields_and_files_are_no_pin(site, alice):
     assert browser.is_nobody()
 
 
+@pytest.mark.threat("H07")
 @pytest.mark.parametrize(
     "text", ["' OR '1'='1", "{{ settings.SECRET_KEY }}", "{% debug %}", "%(pk)s %n %x", "${7*7}", "*)(&", "\x00"]
 )
-def test_H07_text_that_means_something_elsewhere_is_text(site, alice, text):
+def test_text_that_means_something_elsewhere_is_text(site, alice, text):
     browser = site.browser()
     assert browser.post(LOGIN, {"username": text, "password": text, "next": text}).status_code == HTTPStatus.OK
     browser.give_password(alice, next=text)

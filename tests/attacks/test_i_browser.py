@@ -23,7 +23,8 @@ def strict(browser):
     return twin
 
 
-def test_I01_a_post_without_its_token_changes_nothing(site, alice, staff):
+@pytest.mark.threat("I01")
+def test_a_post_without_its_token_changes_nothing(site, alice, staff):
     site.configure(TRUSTED_BROWSER_DAYS=30)
     full = site.logged_in(alice, trust="on")
     waiting = site.pending(alice)
@@ -47,8 +48,9 @@ def test_I01_a_post_without_its_token_changes_nothing(site, alice, staff):
     assert waiting.give_pin(site.pin(alice))["Location"] == HOME
 
 
+@pytest.mark.threat("I02")
 @each_store
-def test_I02_the_token_changes_at_both_steps_and_the_page_says_whose_login_it_is(site, alice):
+def test_the_token_changes_at_both_steps_and_the_page_says_whose_login_it_is(site, alice):
     browser = site.browser(csrf=True)
     browser.get(LOGIN)
 
@@ -66,8 +68,9 @@ def test_I02_the_token_changes_at_both_steps_and_the_page_says_whose_login_it_is
     assert len(set(tokens)) == 3
 
 
+@pytest.mark.threat("I02")
 @each_store
-def test_I02_a_planted_pending_login_leaves_the_victim_s_own_login_alone(site, alice, bob):
+def test_a_planted_pending_login_leaves_the_victim_s_own_login_alone(site, alice, bob):
     planted = site.pending(bob)
     victim = site.logged_in(alice)
     victim.cookies[PENDING] = planted.cookies[PENDING].value
@@ -123,6 +126,7 @@ def sent_as_referer_of_a_form_that_needs_a_new_proof(site, alice, url):
     return browser, site.pin(alice)
 
 
+@pytest.mark.threat("I03")
 @pytest.mark.parametrize(
     "where",
     [
@@ -133,7 +137,7 @@ def sent_as_referer_of_a_form_that_needs_a_new_proof(site, alice, url):
         sent_as_referer_of_a_form_that_needs_a_new_proof,
     ],
 )
-def test_I03_next_leads_to_this_site_alone(site, alice, where):
+def test_next_leads_to_this_site_alone(site, alice, where):
     site.room()
     # Each is cleaned by the same function; the longer ways are walked with some of them.
     for url in ELSEWHERE if where is asked_in_the_query else ELSEWHERE[::3]:
@@ -143,13 +147,15 @@ def test_I03_next_leads_to_this_site_alone(site, alice, where):
         assert "evil" not in location.partition("?")[0], (url, location)
 
 
-def test_I03_a_next_that_is_changed_in_the_database_is_looked_at_again(site, alice):
+@pytest.mark.threat("I03")
+def test_a_next_that_is_changed_in_the_database_is_looked_at_again(site, alice):
     browser = site.pending(alice)
     Challenge.objects.update(next_url="//evil.example")
     assert browser.give_pin(site.pin(alice))["Location"] == HOME
 
 
-def test_I04_I05_pages_are_not_framed_and_not_kept(site, alice):
+@pytest.mark.threat("I04", "I05")
+def test_pages_are_not_framed_and_not_kept(site, alice):
     site.configure(TRUSTED_BROWSER_DAYS=30)
     full = site.logged_in(alice)
     answers = [full.get(url) for url in (*ACCOUNT[:2], CODES)]
@@ -168,7 +174,8 @@ def test_I04_I05_pages_are_not_framed_and_not_kept(site, alice):
         assert "private" in response["Cache-Control"]
 
 
-def test_I06_the_pages_work_under_a_strict_policy(site, alice):
+@pytest.mark.threat("I06")
+def test_the_pages_work_under_a_strict_policy(site, alice):
     full, waiting = site.logged_in(alice), site.pending(alice)
     for response in (waiting.get(PIN), waiting.get(RECOVERY), full.get(ACCOUNT[0]), full.get(PHONE), full.get(CODES)):
         text = response.content.decode()
@@ -177,7 +184,8 @@ def test_I06_the_pages_work_under_a_strict_policy(site, alice):
     assert 'inputmode="numeric"' in waiting.page
 
 
-def test_I07_a_get_ends_and_sends_nothing(site, alice):
+@pytest.mark.threat("I07")
+def test_a_get_ends_and_sends_nothing(site, alice):
     site.configure(TRUSTED_BROWSER_DAYS=30)
     full = site.logged_in(alice, trust="on")
     waiting = site.pending(alice)

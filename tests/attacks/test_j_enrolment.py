@@ -23,8 +23,9 @@ def propose(site, user, browser, number=NEW):
     return browser.post(PHONE, {"phone": number, "password": site.password(user)})
 
 
+@pytest.mark.threat("J01")
 @each_store
-def test_J01_a_stolen_session_changes_no_phone(site, alice):
+def test_a_stolen_session_changes_no_phone(site, alice):
     """It has the session, and reads along: what it lacks is the password, or the phone."""
     site.configure(TRUSTED_BROWSER_DAYS=30)
     thief = site.logged_in(alice, trust="on").copy()
@@ -50,7 +51,8 @@ def test_J01_a_stolen_session_changes_no_phone(site, alice):
     assert site.link(alice).phone_number == OLD
 
 
-def test_J01_the_password_is_not_guessed_in_a_stolen_session_either(site, alice):
+@pytest.mark.threat("J01")
+def test_the_password_is_not_guessed_in_a_stolen_session_either(site, alice):
     thief = site.logged_in(alice)
     for number in range(30):
         response = thief.post(PHONE, {"phone": NEW, "password": f"guess {number}"})
@@ -59,8 +61,9 @@ def test_J01_the_password_is_not_guessed_in_a_stolen_session_either(site, alice)
     assert not PhoneChange.objects.exists()
 
 
+@pytest.mark.threat("J02")
 @each_store
-def test_J02_a_phone_that_is_not_confirmed_is_not_in_force(site, alice):
+def test_a_phone_that_is_not_confirmed_is_not_in_force(site, alice):
     browser = site.logged_in(alice)
     assert propose(site, alice, browser)["Location"] == CONFIRM
     assert browser.post(CONFIRM, {"pin": site.wrong()}).status_code == HTTPStatus.OK
@@ -75,7 +78,8 @@ def test_J02_a_phone_that_is_not_confirmed_is_not_in_force(site, alice):
     assert site.link(alice).phone_number == OLD
 
 
-def test_J03_somebody_else_s_phone_browsers_and_codes_are_out_of_reach(site, alice, bob):
+@pytest.mark.threat("J03")
+def test_somebody_else_s_phone_browsers_and_codes_are_out_of_reach(site, alice, bob):
     site.configure(TRUSTED_BROWSER_DAYS=30)
     victim = site.logged_in(alice, trust="on")
     site.codes(alice, victim)
@@ -96,7 +100,8 @@ def test_J03_somebody_else_s_phone_browsers_and_codes_are_out_of_reach(site, ali
         assert thief.get(f"{url}{alice.pk}/").status_code == HTTPStatus.NOT_FOUND
 
 
-def test_J04_somebody_else_s_number_needs_the_pin_on_it(site, alice, bob):
+@pytest.mark.threat("J04")
+def test_somebody_else_s_number_needs_the_pin_on_it(site, alice, bob):
     alice_s = site.logged_in(alice)
     attacker = site.logged_in(bob)
     before = site.link(alice)
@@ -116,7 +121,8 @@ def choose(monkeypatch, *ends):
     monkeypatch.setattr(registration, "secrets", SimpleNamespace(token_hex=lambda size: next(random)))
 
 
-def test_J05_a_record_that_a_stranger_made_is_never_taken_over(site, bob, monkeypatch):
+@pytest.mark.threat("J05")
+def test_a_record_that_a_stranger_made_is_never_taken_over(site, bob, monkeypatch):
     """Its name is the one that Alice would get, its phone is Bob's."""
     choose(monkeypatch, "0123456789abcdef", "fedcba9876543210")
     planted = site.api.users.create(site.service_id, site.phone(bob), "alice-0123456789abcdef")
@@ -134,7 +140,8 @@ def test_J05_a_record_that_a_stranger_made_is_never_taken_over(site, bob, monkey
     assert site.tries(bob) == 0
 
 
-def test_J05_a_record_planted_for_a_new_phone_is_never_taken_over(site, alice, bob, monkeypatch):
+@pytest.mark.threat("J05")
+def test_a_record_planted_for_a_new_phone_is_never_taken_over(site, alice, bob, monkeypatch):
     browser = site.logged_in(alice)
     choose(monkeypatch, "0123456789abcdef", "fedcba9876543210")
     planted = site.api.users.create(site.service_id, site.phone(bob), "alice-0123456789abcdef")
@@ -143,8 +150,9 @@ def test_J05_a_record_planted_for_a_new_phone_is_never_taken_over(site, alice, b
     assert {message["to"] for message in site.sandbox.messages()} == {OLD, NEW}
 
 
+@pytest.mark.threat("J08")
 @each_store
-def test_J08_a_change_ends_what_was_trusted_before_and_tells_the_owner(site, alice):
+def test_a_change_ends_what_was_trusted_before_and_tells_the_owner(site, alice):
     site.configure(TRUSTED_BROWSER_DAYS=30)
     elsewhere = site.logged_in(alice, trust="on")
     forgotten = site.logged_in(alice, trust="on")
@@ -170,8 +178,9 @@ def test_J08_a_change_ends_what_was_trusted_before_and_tells_the_owner(site, ali
 ACTIONS = ("reset_second_factor", "unlock", "issue_recovery_code", "sync_with_verigator")
 
 
+@pytest.mark.threat("J09")
 @pytest.mark.parametrize("permissions", [["view_verigatoruser"], ["view_verigatoruser", "view_user", "change_user"]])
-def test_J09_staff_without_the_permission_do_nothing(site, alice, permissions):
+def test_staff_without_the_permission_do_nothing(site, alice, permissions):
     helper = site.user("helper", "+37255530004", is_staff=True)
     helper.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     desk = site.logged_in(helper)  # verified: else the missing proof would be refused, not the missing permission
@@ -188,7 +197,8 @@ def test_J09_staff_without_the_permission_do_nothing(site, alice, permissions):
     assert len(site.calls) == calls
 
 
-def test_J09_what_support_does_is_written_down(site, alice, staff):
+@pytest.mark.threat("J09")
+def test_what_support_does_is_written_down(site, alice, staff):
     desk = site.logged_in(staff)
     url = "/admin/django_verigator/verigatoruser/"
     for action in ("unlock", "issue_recovery_code", "reset_second_factor"):
@@ -204,8 +214,9 @@ def test_J09_what_support_does_is_written_down(site, alice, staff):
         assert f"django_verigator {event} user={alice.pk} by=staff" in lines
 
 
+@pytest.mark.threat("J10")
 @pytest.mark.parametrize("confirmed", [True, False])
-def test_J10_a_phone_that_staff_write_into_a_form_is_not_a_confirmed_one(site, alice, staff, confirmed):
+def test_a_phone_that_staff_write_into_a_form_is_not_a_confirmed_one(site, alice, staff, confirmed):
     if confirmed:
         site.logged_in(alice)
     desk = site.logged_in(staff)
@@ -232,7 +243,8 @@ def test_J10_a_phone_that_staff_write_into_a_form_is_not_a_confirmed_one(site, a
         assert (link.phone_number, link.confirmed_at) == (NEW, None)
 
 
-def test_J01_a_session_whose_trust_has_ended_enrols_no_phone(site, alice):
+@pytest.mark.threat("J01")
+def test_a_session_whose_trust_has_ended_enrols_no_phone(site, alice):
     """A guarded page may believe it for another minute; a first phone may not, not even with the password."""
     thief = site.logged_in(alice)
     assert thief.get("/verified/").status_code == HTTPStatus.OK

@@ -28,8 +28,9 @@ def codes(site, alice):
     return made
 
 
+@pytest.mark.threat("K01")
 @each_store
-def test_K01_a_code_is_used_once(site, alice, codes):
+def test_a_code_is_used_once(site, alice, codes):
     waiting = [site.pending(alice) for _ in range(2)]
     assert waiting[1].give_code(codes[0])["Location"] == HOME
     again = site.pending(alice)
@@ -38,7 +39,8 @@ def test_K01_a_code_is_used_once(site, alice, codes):
     assert waiting[1].acts_as == str(alice.pk)
 
 
-def test_K02_a_copy_of_the_database_holds_no_code(site, alice, codes):
+@pytest.mark.threat("K02")
+def test_a_copy_of_the_database_holds_no_code(site, alice, codes):
     """What is stored is a keyed digest over user and code: without SECRET_KEY not even a right guess can be tested."""
     stored = set(RecoveryCode.objects.values_list("digest", flat=True))
     assert len(stored) == NUMBER
@@ -55,7 +57,8 @@ def test_K02_a_copy_of_the_database_holds_no_code(site, alice, codes):
     assert not [code for code in codes if code in whole or plain(code) in whole]
 
 
-def test_K02_a_rotated_key_leaves_codes_good_and_a_lost_one_does_not(site, alice, codes, settings):
+@pytest.mark.threat("K02")
+def test_a_rotated_key_leaves_codes_good_and_a_lost_one_does_not(site, alice, codes, settings):
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "a new one"
     assert site.pending(alice).give_code(codes[0])["Location"] == HOME
@@ -65,8 +68,9 @@ def test_K02_a_rotated_key_leaves_codes_good_and_a_lost_one_does_not(site, alice
     assert browser.is_nobody()
 
 
+@pytest.mark.threat("K03")
 @each_store
-def test_K03_an_old_set_and_somebody_else_s_are_refused(site, alice, bob, codes):
+def test_an_old_set_and_somebody_else_s_are_refused(site, alice, bob, codes):
     old = site.person(alice).codes
     browser = site.logged_in(alice)
     site.person(alice).codes = set()
@@ -79,7 +83,8 @@ def test_K03_an_old_set_and_somebody_else_s_are_refused(site, alice, bob, codes)
     assert site.pending(bob).give_code(his[0])["Location"] == HOME
 
 
-def test_K04_codes_are_long_and_share_the_user_s_tries(site, alice, codes):
+@pytest.mark.threat("K04")
+def test_codes_are_long_and_share_the_user_s_tries(site, alice, codes):
     assert {len(plain(code)) for code in codes} == {16}
     assert len(set("".join(map(plain, codes)))) > 25, "of an alphabet of 32: 80 bits"
     assert len(set(codes)) == NUMBER
@@ -93,8 +98,9 @@ def test_K04_codes_are_long_and_share_the_user_s_tries(site, alice, codes):
     assert guesser.is_nobody()
 
 
+@pytest.mark.threat("K05")
 @each_store
-def test_K05_codes_are_shown_once_to_who_has_just_proved_to_be_their_owner(site, alice):
+def test_codes_are_shown_once_to_who_has_just_proved_to_be_their_owner(site, alice):
     browser = site.logged_in(alice)
     thief = browser.copy()
     codes = site.codes(alice, browser)
@@ -114,12 +120,13 @@ def with_look_alikes(code):
     return code.replace("0", "O").replace("1", "l")
 
 
+@pytest.mark.threat("K06")
 @pytest.mark.parametrize(
     "write",
     [str.lower, plain, lambda code: code.replace("-", " "), lambda code: f"  {code} ", with_look_alikes],
     ids=["lower case", "plain", "blanks", "blanks around", "look-alikes"],
 )
-def test_K06_a_code_is_forgiven_its_form_and_still_used_once(site, alice, codes, write):
+def test_a_code_is_forgiven_its_form_and_still_used_once(site, alice, codes, write):
     code = next((code for code in codes if set(code) & {"0", "1"}), codes[0])
     # The oracle sees what was typed, and takes that for the code too.
     site.person(alice).codes.add(write(code))
@@ -131,7 +138,8 @@ def test_K06_a_code_is_forgiven_its_form_and_still_used_once(site, alice, codes,
     site.person(alice).codes.discard(write(code))
 
 
-def test_K07_a_used_code_is_told_and_counted(site, alice, codes):
+@pytest.mark.threat("K07")
+def test_a_used_code_is_told_and_counted(site, alice, codes):
     browser = site.pending(alice)
     mail.outbox.clear()
     browser.give_code(codes[0])
@@ -140,7 +148,8 @@ def test_K07_a_used_code_is_told_and_counted(site, alice, codes):
     assert "9 unused codes are left" in browser.get(SECURITY).content.decode()
 
 
-def test_K08_a_code_costs_one_look_up_and_a_locked_user_none(site, alice, codes):
+@pytest.mark.threat("K08")
+def test_a_code_costs_one_look_up_and_a_locked_user_none(site, alice, codes):
     browser = site.pending(alice)
     with CaptureQueriesContext(connection) as context:
         browser.give_code("0000-0000-0000-0000")
@@ -153,7 +162,8 @@ def test_K08_a_code_costs_one_look_up_and_a_locked_user_none(site, alice, codes)
     assert not [query for query in context.captured_queries if "verigator_recoverycode" in query["sql"]]
 
 
-def test_K03_a_code_confirms_no_new_phone(site, alice, codes):
+@pytest.mark.threat("K03")
+def test_a_code_confirms_no_new_phone(site, alice, codes):
     browser = site.logged_in(alice)
     browser.post(PHONE, {"phone": "+37255510009", "password": site.password(alice)})
     browser.give_code(codes[0])

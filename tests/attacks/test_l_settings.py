@@ -20,9 +20,9 @@ from django.test import AsyncClient
 
 from django_verigator.backends import backends
 from django_verigator.client import Api
+from tests.docs.marked import TESTS
 
 from .actors import HOME, PIN
-from .rows import TESTS
 
 VERIGATOR = "django_verigator.backends.verigator.VerigatorBackend"
 GOOD = {"username": "u", "password": "p", "service_id": "s", "endpoint": "https://api.example"}
@@ -51,8 +51,9 @@ STAND_INS = {
 }
 
 
+@pytest.mark.threat("L01")
 @pytest.mark.parametrize("kind", STAND_INS)
-def test_L01_a_stand_in_is_an_error_and_refused_at_run_time(site, alice, only_checks, kind):
+def test_a_stand_in_is_an_error_and_refused_at_run_time(site, alice, only_checks, kind):
     """No WSGI or ASGI server runs the checks: the backend itself refuses to be used."""
     site.oracle.errors_expected = True
     only_checks(BACKENDS={"default": STAND_INS[kind]}, STAND_IN=False)
@@ -69,7 +70,8 @@ def test_L01_a_stand_in_is_an_error_and_refused_at_run_time(site, alice, only_ch
     assert "verigator.E008" in ids(include_deployment_checks=True)
 
 
-def test_L01_a_stand_in_is_refused_under_asgi_too(site, alice, only_checks):
+@pytest.mark.threat("L01")
+def test_a_stand_in_is_refused_under_asgi_too(site, alice, only_checks):
     from asgiref.sync import async_to_sync
 
     only_checks(BACKENDS={"default": STAND_INS["locmem"]}, STAND_IN=False)
@@ -79,7 +81,8 @@ def test_L01_a_stand_in_is_refused_under_asgi_too(site, alice, only_checks):
     assert async_to_sync(client.get)("/aprivate/").content.decode() == "user=None"
 
 
-def test_L02_no_pin_of_the_stand_ins_is_special(site, alice):
+@pytest.mark.threat("L02")
+def test_no_pin_of_the_stand_ins_is_special(site, alice):
     browser = site.pending(alice)
     for pin in ("0000", "1234", "123456", "111111"):
         assert "The PIN is not right" in browser.give_pin(pin).content.decode()
@@ -92,6 +95,7 @@ def test_L02_no_pin_of_the_stand_ins_is_special(site, alice):
     assert len(pins) == 4, "each is drawn anew"
 
 
+@pytest.mark.threat("L03")
 @pytest.mark.parametrize(
     "options",
     [
@@ -107,13 +111,14 @@ def test_L02_no_pin_of_the_stand_ins_is_special(site, alice):
         {"ca_bundle": "/nowhere"},
     ],
 )
-def test_L03_a_backend_that_is_not_safe_is_an_error(only_checks, options):
+def test_a_backend_that_is_not_safe_is_an_error(only_checks, options):
     only_checks(BACKENDS={"default": {"BACKEND": VERIGATOR, "OPTIONS": {**GOOD, **options}}})
     assert "verigator.E002" in ids()
     with pytest.raises(ImproperlyConfigured):
         backends.default  # noqa: B018
 
 
+@pytest.mark.threat("L04")
 @pytest.mark.parametrize(
     ("limits", "middleware", "expected"),
     [
@@ -124,7 +129,7 @@ def test_L03_a_backend_that_is_not_safe_is_an_error(only_checks, options):
         ({}, ["django_verigator.middleware.VerigatorMiddleware"], "verigator.E005"),
     ],
 )
-def test_L04_what_would_weaken_the_second_step_is_an_error(site, only_checks, settings, limits, middleware, expected):
+def test_what_would_weaken_the_second_step_is_an_error(site, only_checks, settings, limits, middleware, expected):
     only_checks(LIMITS=limits)
     if middleware is not None:
         ours = "django_verigator.middleware.VerigatorMiddleware"
@@ -132,14 +137,16 @@ def test_L04_what_would_weaken_the_second_step_is_an_error(site, only_checks, se
     assert expected in ids()
 
 
-def test_L04_where_sessions_and_counters_may_be_kept_needs_no_check(site, settings):
+@pytest.mark.threat("L04")
+def test_where_sessions_and_counters_may_be_kept_needs_no_check(site, settings):
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
     assert [each for each in ids() if each != "verigator.E008"] == []
 
 
+@pytest.mark.threat("L04", "R26")
 @pytest.mark.parametrize("cache", ["dummy.DummyCache", "locmem.LocMemCache"])
-def test_L04_limits_hold_without_a_cache(site, alice, settings, cache):
+def test_limits_hold_without_a_cache(site, alice, settings, cache):
     settings.CACHES = {
         "default": {"BACKEND": f"django.core.cache.backends.{cache}"},
         # What the oracle reads.
@@ -154,7 +161,8 @@ def test_L04_limits_hold_without_a_cache(site, alice, settings, cache):
     assert browser.acts_as == str(alice.pk)
 
 
-def test_L05_the_environment_changes_neither_the_way_nor_the_trust(site, alice, monkeypatch, tmp_path):
+@pytest.mark.threat("L05")
+def test_the_environment_changes_neither_the_way_nor_the_trust(site, alice, monkeypatch, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login evil password evil\n")
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
@@ -170,7 +178,8 @@ def test_L05_the_environment_changes_neither_the_way_nor_the_trust(site, alice, 
     assert browser.give_pin(site.pin(alice))["Location"] == HOME
 
 
-def test_L03_nothing_switches_the_check_of_certificates_off(monkeypatch):
+@pytest.mark.threat("L03")
+def test_nothing_switches_the_check_of_certificates_off(monkeypatch):
     for name in ("PYTHONHTTPSVERIFY", "CURL_INSECURE", "VERIGATOR_INSECURE"):
         monkeypatch.setenv(name, "0")
     with pytest.raises(TypeError):
@@ -184,7 +193,8 @@ def test_L03_nothing_switches_the_check_of_certificates_off(monkeypatch):
     api.close()
 
 
-def test_L01_a_site_with_the_sandbox_does_not_pass_its_checks_in_a_process_of_its_own(tmp_path):
+@pytest.mark.threat("L01")
+def test_a_site_with_the_sandbox_does_not_pass_its_checks_in_a_process_of_its_own(tmp_path):
     settings = tmp_path / "production.py"
     settings.write_text("from tests.settings import *\nVERIGATOR = {**VERIGATOR, 'STAND_IN': False}\n")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{TESTS.parent}"}

@@ -53,8 +53,9 @@ NOT_A_YES = {
 }
 
 
+@pytest.mark.threat("M01", "M02", "M04", "M06", "M09", "M10")
 @pytest.mark.parametrize("answer", NOT_A_YES)
-def test_M01_M02_M04_M06_M09_M10_what_is_no_clear_yes_lets_nobody_in(site, alice, answer):
+def test_what_is_no_clear_yes_lets_nobody_in(site, alice, answer):
     site.sandbox.add_fault("body", operation="auth.verify", when="before", **NOT_A_YES[answer])
     browser = site.pending(alice)
     response = browser.give_pin(site.pin(alice))
@@ -63,16 +64,18 @@ def test_M01_M02_M04_M06_M09_M10_what_is_no_clear_yes_lets_nobody_in(site, alice
     assert browser.is_nobody()
 
 
-def test_M01_a_clear_yes_is_believed(site, alice):
+@pytest.mark.threat("M01")
+def test_a_clear_yes_is_believed(site, alice):
     """The control for the ones above."""
     site.lie()
     browser = site.pending(alice)
     assert browser.give_pin(site.wrong())["Location"] == HOME
 
 
+@pytest.mark.threat("M03")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("where", ["another host", "the same host"])
-def test_M03_a_redirect_is_followed_nowhere(site, alice, status, where):
+def test_a_redirect_is_followed_nowhere(site, alice, status, where):
     with Sandbox(username="evil", password="evil") as evil:
         evil.add_fault("body", status=200, body={"verified": True, "method": "sms"})
         to = f"{evil.url}/v1/service/service/x/users/y/auth" if where == "another host" else f"{site.sandbox.url}/yes"
@@ -85,7 +88,8 @@ def test_M03_a_redirect_is_followed_nowhere(site, alice, status, where):
         assert len(site.calls) == before + 1
 
 
-def test_M07_an_answer_that_drips_is_cut(site, alice):
+@pytest.mark.threat("M07")
+def test_an_answer_that_drips_is_cut(site, alice):
     site.sandbox.add_fault("drip", operation="auth.verify", seconds=0.25, body={"verified": True})
     browser = site.pending(alice)
     browser.give_pin(site.pin(alice))
@@ -93,7 +97,8 @@ def test_M07_an_answer_that_drips_is_cut(site, alice):
     assert 1 < site.oracle.answers[1].seconds < site.oracle.deadline + 0.5
 
 
-def test_M09_a_user_id_of_another_user_is_not_taken_twice(site, alice):
+@pytest.mark.threat("M09")
+def test_a_user_id_of_another_user_is_not_taken_twice(site, alice):
     body = {"id": site.link(alice).verigator_id, "ctime": "x"}
     site.sandbox.add_fault("body", operation="users.create", body=body)
     dave = site.user("dave", "+37255510077")
@@ -104,7 +109,8 @@ def test_M09_a_user_id_of_another_user_is_not_taken_twice(site, alice):
     assert site.sends(alice) == 0
 
 
-def test_M11_cookies_and_a_wait_of_ten_years_are_not_heeded(site, alice):
+@pytest.mark.threat("M11")
+def test_cookies_and_a_wait_of_ten_years_are_not_heeded(site, alice):
     headers = {"Set-Cookie": "sessionid=evil; Path=/"}
     for wait in ("315360000", "abc", "-5", "9" * 400):
         site.sandbox.add_fault("status", operation="auth.start", status=429, retry_after=wait, headers=headers, times=1)
@@ -117,7 +123,8 @@ def test_M11_cookies_and_a_wait_of_ten_years_are_not_heeded(site, alice):
     assert list(backends.default.api._transport._sessions.get().cookies) == []
 
 
-def test_M08_a_provider_with_a_certificate_of_its_own_making_sees_no_header(site, alice):
+@pytest.mark.threat("M08")
+def test_a_provider_with_a_certificate_of_its_own_making_sees_no_header(site, alice):
     """Without a CA that is known here there is no connection at all; tests/client has the certificates one by one."""
     heard = []
     http.before_request.append(lambda method, path: heard.append(path))

@@ -27,7 +27,8 @@ def site(url, tmp_path: Path) -> Site:
     return Site(str(tmp_path / "bulk.sqlite3"), driver.verigator(url, total_timeout=0.5), lease=1)
 
 
-def test_R19_R20_R33_R35_bulk_run_that_is_killed_twice__is_complete_and_nobody_is_there_twice(site, url):
+@pytest.mark.threat("R19", "R20", "R33", "R35")
+def test_bulk_run_that_is_killed_twice__is_complete_and_nobody_is_there_twice(site, url):
     site.do("make_users", USERS)
     driver.order(url, [{**fault, "seconds": 0.05} if "seconds" in fault else fault for fault in driver.FAULTS])
 
@@ -39,7 +40,8 @@ def test_R19_R20_R33_R35_bulk_run_that_is_killed_twice__is_complete_and_nobody_i
     assert 0 < result.found["states"]["failed"] < USERS / 10
 
 
-def test_R33_first_SIGINT_finishes_what_is_under_way_and_reports(site, url):
+@pytest.mark.threat("R33")
+def test_first_SIGINT_finishes_what_is_under_way_and_reports(site, url):
     site.do("make_users", 60)
     driver.order(url, [{"fault": "latency", "seconds": 0.1}])
     process = site.start("sync", "--workers", 2)
@@ -58,7 +60,8 @@ def test_R33_first_SIGINT_finishes_what_is_under_way_and_reports(site, url):
     assert site.do("sync", "--workers", 8)["code"] == 0
 
 
-def test_R33_second_SIGINT_ends_it_at_once(site, url):
+@pytest.mark.threat("R33")
+def test_second_SIGINT_ends_it_at_once(site, url):
     site.do("make_users", 20)
     driver.order(url, [{"fault": "hang", "seconds": 30, "operation": "users.create"}])
     site.verigator["BACKENDS"]["default"]["OPTIONS"] |= {"total_timeout": 30.0, "read_timeout": 30.0}

@@ -126,21 +126,24 @@ def test_P8_wrong_argument__no_request(api: Api, call: str, place: int, wrong: o
     assert len(responses.calls) == 0
 
 
+@pytest.mark.threat("H04")
 @pytest.mark.parametrize("part", [".", "..", "\ud800"])
-def test_H04_id_argument__that_quoting_cannot_help(api: Api, part: str) -> None:
+def test_id_argument__that_quoting_cannot_help(api: Api, part: str) -> None:
     with pytest.raises(ValueError, match="user_id"):
         api.users.get(SID, part)
 
 
+@pytest.mark.threat("H04")
 @responses.activate
-def test_H04_id_argument__is_percent_encoded(api: Api) -> None:
+def test_id_argument__is_percent_encoded(api: Api) -> None:
     responses.delete(f"{ROOT}/a%2Fb/users/%3Fx%3D%231%20%C3%A9%0D%0A")
     assert api.users.delete("a/b", "?x=#1 é\r\n") is True
 
 
+@pytest.mark.threat("H04")
 @responses.activate
 @pytest.mark.parametrize("strange", ["../../service", "a/b?x=", "%2e%2e", "a\r\nb", ".", "..", "", "x" * 129, 7, None])
-def test_H04_id_answered__in_a_strange_form(api: Api, strange: object) -> None:
+def test_id_answered__in_a_strange_form(api: Api, strange: object) -> None:
     """Such an id would lead the next call to another path."""
     responses.post(f"{ROOT}/{SID}/users", json={**USER, "id": strange}, status=201)
     responses.post(ROOT, json={**SERVICE, "id": strange}, status=201)
@@ -150,18 +153,20 @@ def test_H04_id_answered__in_a_strange_form(api: Api, strange: object) -> None:
         api.services.create("example.com", "CoffeeShop")
 
 
+@pytest.mark.threat("R16")
 @responses.activate
 @pytest.mark.parametrize("key", ["id", "ctime", "id_in_service"])
 @pytest.mark.parametrize("value", ["missing", None, 5, "nul\x00", "\ud800"], ids=ascii)
-def test_R16_user__keys_that_must_be_text(api: Api, key: str, value: object) -> None:
+def test_user__keys_that_must_be_text(api: Api, key: str, value: object) -> None:
     user = {name: text for name, text in {**USER, key: value}.items() if value != "missing" or name != key}
     responses.get(f"{ROOT}/{SID}/users/{UID}", json=user)
     with pytest.raises(InvalidResponseError):
         api.users.get(SID, UID)
 
 
+@pytest.mark.threat("R16")
 @responses.activate
-def test_R16_user__new_keys_are_ignored(api: Api) -> None:
+def test_user__new_keys_are_ignored(api: Api) -> None:
     responses.get(f"{ROOT}/{SID}/users/{UID}", json={**USER, "new": {"deep": [1]}})
     assert api.users.get(SID, UID).id == UID
 
@@ -295,7 +300,8 @@ def test_ca_bundle__that_does_not_exist(tmp_path: object) -> None:
         Api("u", "p", ca_bundle=f"{tmp_path}/none.pem")
 
 
-def test_F09_api__shows_and_carries_no_credential() -> None:
+@pytest.mark.threat("F09")
+def test_api__shows_and_carries_no_credential() -> None:
     api = Api("canary", "canary")
     assert repr(api) == "<Api endpoint='https://api.verigator.com'>"
     for part in (api, api.users, api.auth, api.services):

@@ -49,9 +49,10 @@ def failure(call: Callable[[Api], object], api: Api) -> VerigatorError:
     return caught.value
 
 
+@pytest.mark.threat("R04")
 @each_call
 @each_scheme
-def test_R04_server__never_answers(serve: Serve, hasty: Client, clock: Clock, certificate: str, call: object) -> None:
+def test_server__never_answers(serve: Serve, hasty: Client, clock: Clock, certificate: str, call: object) -> None:
     server = serve(lambda connection: connection.request() and connection.server.stopped.wait(), certificate)
     with clock(0.2):
         error = failure(call, hasty(server.url))
@@ -60,9 +61,10 @@ def test_R04_server__never_answers(serve: Serve, hasty: Client, clock: Clock, ce
     assert server.wait_for_requests(1) == 1
 
 
+@pytest.mark.threat("M07")
 @each_scheme
 @pytest.mark.parametrize("call", [verify, initiate, get_all])
-def test_M07_headers__that_drip(serve: Serve, hasty: Client, clock: Clock, certificate: str, call: object) -> None:
+def test_headers__that_drip(serve: Serve, hasty: Client, clock: Clock, certificate: str, call: object) -> None:
     def script(connection: Connection) -> None:
         connection.request()
         connection.drip(b"HTTP/1.1 200 OK\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
@@ -73,9 +75,10 @@ def test_M07_headers__that_drip(serve: Serve, hasty: Client, clock: Clock, certi
     assert error.sent is True
 
 
+@pytest.mark.threat("M07", "R05")
 @each_call
 @each_scheme
-def test_M07_R05_body__that_drips(serve: Serve, hasty: Client, clock: Clock, certificate: str, call: object) -> None:
+def test_body__that_drips(serve: Serve, hasty: Client, clock: Clock, certificate: str, call: object) -> None:
     def script(connection: Connection) -> None:
         connection.request()
         connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
@@ -87,7 +90,8 @@ def test_M07_R05_body__that_drips(serve: Serve, hasty: Client, clock: Clock, cer
     assert (error.sent, error.status) == (True, 200)
 
 
-def test_M07_error_body__that_drips(serve: Serve, client: Client, clock: Clock) -> None:
+@pytest.mark.threat("M07")
+def test_error_body__that_drips(serve: Serve, client: Client, clock: Clock) -> None:
     """The status says what there is to know; the connection is not used again."""
 
     def script(connection: Connection) -> None:
@@ -103,8 +107,9 @@ def test_M07_error_body__that_drips(serve: Serve, client: Client, clock: Clock) 
     assert server.connections == 2
 
 
+@pytest.mark.threat("M07")
 @each_call
-def test_M07_continues__without_end(serve: Serve, hasty: Client, clock: Clock, call: object) -> None:
+def test_continues__without_end(serve: Serve, hasty: Client, clock: Clock, call: object) -> None:
     def script(connection: Connection) -> None:
         connection.request()
         while not connection.server.stopped.wait(0.02):
@@ -116,8 +121,9 @@ def test_M07_continues__without_end(serve: Serve, hasty: Client, clock: Clock, c
     assert error.sent is True
 
 
+@pytest.mark.threat("M07")
 @each_call
-def test_M07_trailer__without_end(serve: Serve, hasty: Client, clock: Clock, call: object) -> None:
+def test_trailer__without_end(serve: Serve, hasty: Client, clock: Clock, call: object) -> None:
     def script(connection: Connection) -> None:
         connection.request()
         connection.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -149,15 +155,17 @@ def dripping_listener(reply: bytes, read_first: bool = True) -> Iterator[Server]
 SERVER_HELLO = b"\x16\x03\x03\x3e\x80\x02\x00\x3e\x7c\x03\x03" + b"a" * 8
 
 
+@pytest.mark.threat("M07")
 @each_call
-def test_M07_tls_handshake__that_drips(hasty: Client, clock: Clock, call: object) -> None:
+def test_tls_handshake__that_drips(hasty: Client, clock: Clock, call: object) -> None:
     with dripping_listener(SERVER_HELLO) as server, clock():
         error = failure(call, hasty(f"https://127.0.0.1:{server.port}", connect_timeout=5, read_timeout=5))
         assert type(error) is RequestTimeoutError
         assert error.sent is False
 
 
-def test_M07_tls_handshake__that_stalls(serve: Serve, hasty: Client, clock: Clock) -> None:
+@pytest.mark.threat("M07")
+def test_tls_handshake__that_stalls(serve: Serve, hasty: Client, clock: Clock) -> None:
     server = serve(lambda connection: connection.server.stopped.wait())
     with clock(0.2):
         error = failure(verify, hasty(f"https://127.0.0.1:{server.port}"))
@@ -165,8 +173,9 @@ def test_M07_tls_handshake__that_stalls(serve: Serve, hasty: Client, clock: Cloc
     assert error.sent is False
 
 
+@pytest.mark.threat("M07")
 @pytest.mark.parametrize("reply", [b"HTTP/1.1 200 Conn", b"HTTP/1.1 200 OK\r\nX: y\r\n"], ids=["status", "headers"])
-def test_M07_proxy__whose_answer_drips(hasty: Client, clock: Clock, reply: bytes) -> None:
+def test_proxy__whose_answer_drips(hasty: Client, clock: Clock, reply: bytes) -> None:
     with dripping_listener(reply) as server:
         proxies = {"https": f"http://user:canary@127.0.0.1:{server.port}"}
         with clock():
@@ -175,15 +184,17 @@ def test_M07_proxy__whose_answer_drips(hasty: Client, clock: Clock, reply: bytes
         assert error.sent is False
 
 
+@pytest.mark.threat("R03")
 @each_call
-def test_R03_connect__that_hangs(full_listener: int, hasty: Client, clock: Clock, call: object) -> None:
+def test_connect__that_hangs(full_listener: int, hasty: Client, clock: Clock, call: object) -> None:
     with clock(0.2):
         error = failure(call, hasty(f"http://127.0.0.1:{full_listener}"))
     assert type(error) is RequestTimeoutError
     assert error.sent is False
 
 
-def test_R03_connect__many_addresses_that_hang(
+@pytest.mark.threat("R03")
+def test_connect__many_addresses_that_hang(
     full_listener: int, hasty: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each address has the connect time-out, all of them together the total."""
@@ -195,7 +206,8 @@ def test_R03_connect__many_addresses_that_hang(
     assert error.sent is False
 
 
-def test_R03_connect__second_address_works(
+@pytest.mark.threat("R03")
+def test_connect__second_address_works(
     full_listener: int, serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(lambda connection: connection.request() and connection.answer(GOOD))
@@ -205,7 +217,8 @@ def test_R03_connect__second_address_works(
     assert client("http://localhost:1", connect_timeout=0.5).auth.verify("sid", "uid", "0042")
 
 
-def test_R02_resolver__fails(hasty: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.threat("R02")
+def test_resolver__fails(hasty: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def getaddrinfo(*_: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -215,7 +228,8 @@ def test_R02_resolver__fails(hasty: Client, monkeypatch: pytest.MonkeyPatch) -> 
     assert error.sent is False
 
 
-def test_R02_resolver__its_time_is_not_counted(serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.threat("R02")
+def test_resolver__its_time_is_not_counted(serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve(lambda connection: connection.request() and connection.answer(GOOD))
     real = socket.getaddrinfo
     asked = []
@@ -266,9 +280,10 @@ FLOODS = {
 }
 
 
+@pytest.mark.threat("M06")
 @pytest.mark.parametrize("name", FLOODS)
 @each_call
-def test_M06_flood(serve: Serve, hasty: Client, clock: Clock, name: str, call: object) -> None:
+def test_flood(serve: Serve, hasty: Client, clock: Clock, name: str, call: object) -> None:
     """An answer without end takes neither time nor memory."""
     server = serve(flood(*FLOODS[name]))
     tracemalloc.start()
@@ -299,9 +314,10 @@ GARBAGE = {
 }
 
 
+@pytest.mark.threat("R06", "R07")
 @pytest.mark.parametrize("name", GARBAGE)
 @each_call
-def test_R06_R07_answer__broken_off_or_no_http(
+def test_answer__broken_off_or_no_http(
     serve: Serve, client: Client, caplog: pytest.LogCaptureFixture, name: str, call: object
 ) -> None:
     """Not believed, not asked again (a start costs money, a verification a try), and never logged."""
@@ -319,8 +335,9 @@ def test_R06_R07_answer__broken_off_or_no_http(
     assert "canary" not in caplog.text
 
 
+@pytest.mark.threat("R07")
 @each_call
-def test_R07_answer__reset(serve: Serve, client: Client, call: object) -> None:
+def test_answer__reset(serve: Serve, client: Client, call: object) -> None:
     def script(connection: Connection) -> None:
         connection.request()
         connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{")

@@ -234,7 +234,8 @@ def test_errors__have_the_status_that_says_the_same(
     assert "canary" not in f"{error!s}{error.__dict__}"
 
 
-def test_M01_start__that_is_verified_without_a_pin_is_an_error(client: Client) -> None:
+@pytest.mark.threat("M01")
+def test_start__that_is_verified_without_a_pin_is_an_error(client: Client) -> None:
     with responses.RequestsMock() as mock:
         mock.post(f"{API2}/start", body="VERIFIED")
         assert type(failure(start, client())) is InvalidResponseError
@@ -247,9 +248,10 @@ def test_id__is_opaque(client: Client, number: str) -> None:
         assert client().start(NUMBER) == number
 
 
+@pytest.mark.threat("M03")
 @each_call
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_M03_redirect__is_not_followed(serve: Serve, client: Client, call: Any, status: int) -> None:
+def test_redirect__is_not_followed(serve: Serve, client: Client, call: Any, status: int) -> None:
     evil = serve(says("VERIFIED"))
 
     def script(connection: Connection) -> None:
@@ -295,16 +297,18 @@ def test_backup__is_not_asked_after_another_answer(serve: Serve, client: Client,
     assert (len(first.requests), len(second.requests)) == (1, 0)
 
 
+@pytest.mark.threat("R09")
 @each_call
 @pytest.mark.parametrize("status", ["500 No", "502 No", "503 No", "404 No", "429 No"])
-def test_R09_backup__is_not_asked_after_an_http_error(serve: Serve, client: Client, call: Any, status: str) -> None:
+def test_backup__is_not_asked_after_an_http_error(serve: Serve, client: Client, call: Any, status: str) -> None:
     first, second = serve(says("FAILED 209", status)), serve(says("OK x"))
     assert failure(call, client(first.url, backup_endpoint=second.url)).sent is True
     assert (len(first.requests), len(second.requests)) == (1, 0)
 
 
+@pytest.mark.threat("R06", "R07")
 @each_call
-def test_R06_R07_backup__is_not_asked_after_a_lost_reply(serve: Serve, hasty: Client, call: Any) -> None:
+def test_backup__is_not_asked_after_a_lost_reply(serve: Serve, hasty: Client, call: Any) -> None:
     second = serve(says("OK x"))
     for script in (lambda connection: connection.request() and None, hangs):
         first = serve(script)
@@ -319,13 +323,15 @@ def refused_port(serve: Serve) -> str:
     return server.url
 
 
-def test_R01_backup__is_asked_where_nobody_listens(serve: Serve, client: Client) -> None:
+@pytest.mark.threat("R01")
+def test_backup__is_asked_where_nobody_listens(serve: Serve, client: Client) -> None:
     second = serve(says("OK x"))
     assert client(refused_port(serve), backup_endpoint=second.url).start(NUMBER) == "x"
     assert len(second.requests) == 1
 
 
-def test_R01_backup__nobody_listens_at_either(serve: Serve, client: Client) -> None:
+@pytest.mark.threat("R01")
+def test_backup__nobody_listens_at_either(serve: Serve, client: Client) -> None:
     error = failure(start, client(refused_port(serve), backup_endpoint=refused_port(serve)))
     assert type(error) is ConnectionFailedError
     assert error.sent is False
@@ -379,9 +385,10 @@ def test_backup__is_the_providers_own_for_its_own_host_alone(
 # --- under fire -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.threat("M08")
 @each_call
 @pytest.mark.parametrize("certificate", ["selfsigned.pem", "wronghost.pem", "expired.pem"])
-def test_M08_certificate__refused_and_nothing_sent(
+def test_certificate__refused_and_nothing_sent(
     serve: Serve, client: Client, call: Any, certificate: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTS / certificate))
@@ -393,14 +400,16 @@ def test_M08_certificate__refused_and_nothing_sent(
     assert (server.connections, backup.connections) == (1, 1)
 
 
-def test_M08_certificate__good(serve: Serve, client: Client) -> None:
+@pytest.mark.threat("M08")
+def test_certificate__good(serve: Serve, client: Client) -> None:
     server = serve(says("VERIFIED"), "good.pem")
     assert client(server.url).pin("abc", PIN)
     assert len(server.requests) == 1
     assert failure(pin, client(server.url, ca_bundle=None)).sent is False
 
 
-def test_M07_tls_handshake__that_drips(serve: Serve, client: Client, clock: Clock) -> None:
+@pytest.mark.threat("M07")
+def test_tls_handshake__that_drips(serve: Serve, client: Client, clock: Clock) -> None:
     def drips(connection: Connection) -> None:
         connection.sock.recv(65536)
         connection.drip(b"\x16\x03\x03\x3e\x80\x02\x00\x3e\x7c\x03\x03" + b"a" * 8)
@@ -413,8 +422,9 @@ def test_M07_tls_handshake__that_drips(serve: Serve, client: Client, clock: Cloc
     assert error.sent is False
 
 
+@pytest.mark.threat("M07")
 @each_call
-def test_M07_headers__that_drip(serve: Serve, hasty: Client, clock: Clock, call: Any) -> None:
+def test_headers__that_drip(serve: Serve, hasty: Client, clock: Clock, call: Any) -> None:
     def script(connection: Connection) -> None:
         connection.request()
         connection.drip(b"HTTP/1.1 200 OK\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
@@ -437,9 +447,10 @@ def frames(error: BaseException) -> str:
     )
 
 
+@pytest.mark.threat("F05", "F06")
 @pytest.mark.parametrize("in_query", [False, True])
 @pytest.mark.parametrize("text", ["ERROR 101", "strange canary", "FAILED 209"])
-def test_F05_F06_log_and_traceback__show_no_secret(
+def test_log_and_traceback__show_no_secret(
     serve: Serve, client: Client, caplog: pytest.LogCaptureFixture, text: str, in_query: bool
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -451,8 +462,9 @@ def test_F05_F06_log_and_traceback__show_no_secret(
         assert [secret for secret in SECRETS if secret in shown] == []
 
 
+@pytest.mark.threat("F06")
 @pytest.mark.parametrize("in_query", [False, True])
-def test_F06_traceback__of_an_interrupt_in_the_middle(
+def test_traceback__of_an_interrupt_in_the_middle(
     serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, in_query: bool
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -477,6 +489,7 @@ def test_credentials__refused_without_an_echo(place: int, value: Any) -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.threat("L03")
 @pytest.mark.parametrize(
     "options",
     [
@@ -488,12 +501,13 @@ def test_credentials__refused_without_an_echo(place: int, value: Any) -> None:
         {"ca_bundle": "/nowhere"},
     ],
 )
-def test_L03_options__refused(options: dict[str, Any]) -> None:
+def test_options__refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must|cannot"):
         NumberVerification(*CREDENTIAL, **options)
 
 
-def test_F09_client__shows_and_carries_no_credential(client: Client) -> None:
+@pytest.mark.threat("F09")
+def test_client__shows_and_carries_no_credential(client: Client) -> None:
     api = client()
     assert repr(api) == "<NumberVerification endpoint='https://api2.messente.com'>"
     assert [secret for secret in SECRETS if secret in f"{vars(api)!r}{vars(api._transport)!r}"] == []

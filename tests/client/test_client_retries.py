@@ -59,9 +59,10 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return pauses
 
 
+@pytest.mark.threat("R08")
 @each_repeated
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_R08_reading_and_deleting__is_repeated_twice(api: Api, slept: list[float], name: str, status: int) -> None:
+def test_reading_and_deleting__is_repeated_twice(api: Api, slept: list[float], name: str, status: int) -> None:
     method, url, answer, call = REPEATED[name]
     with responses.RequestsMock() as mock:
         for _ in range(2):
@@ -74,8 +75,9 @@ def test_R08_reading_and_deleting__is_repeated_twice(api: Api, slept: list[float
     assert 1 <= second <= 2
 
 
+@pytest.mark.threat("R08")
 @each_repeated
-def test_R08_reading_and_deleting__is_repeated_no_more_than_twice(api: Api, slept: list[float], name: str) -> None:
+def test_reading_and_deleting__is_repeated_no_more_than_twice(api: Api, slept: list[float], name: str) -> None:
     method, url, _, call = REPEATED[name]
     with responses.RequestsMock() as mock:
         mock.add(method, url, status=503)
@@ -85,7 +87,8 @@ def test_R08_reading_and_deleting__is_repeated_no_more_than_twice(api: Api, slep
     assert (caught.value.status, caught.value.sent, caught.value.__context__) == (503, True, None)
 
 
-def test_R08_pauses__differ(api: Api, slept: list[float]) -> None:
+@pytest.mark.threat("R08")
+def test_pauses__differ(api: Api, slept: list[float]) -> None:
     with responses.RequestsMock() as mock:
         mock.get(USER, status=503)
         for _ in range(5):
@@ -94,9 +97,10 @@ def test_R08_pauses__differ(api: Api, slept: list[float]) -> None:
     assert len(set(slept)) == 10
 
 
+@pytest.mark.threat("R09")
 @pytest.mark.parametrize("name", ONCE)
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
-def test_R09_starting_checking_and_creating__is_never_repeated(
+def test_starting_checking_and_creating__is_never_repeated(
     api: Api, slept: list[float], name: str, status: int
 ) -> None:
     method, url, call = ONCE[name]
@@ -108,8 +112,9 @@ def test_R09_starting_checking_and_creating__is_never_repeated(
     assert slept == []
 
 
+@pytest.mark.threat("R09")
 @pytest.mark.parametrize("call", ["start", "pin"])
-def test_R09_number_verification__is_never_repeated(slept: list[float], call: str) -> None:
+def test_number_verification__is_never_repeated(slept: list[float], call: str) -> None:
     api = NumberVerification("canary-user", "canary-pass")
     with responses.RequestsMock() as mock:
         mock.post(f"https://api2.messente.com/verify/{call}", status=503)
@@ -119,9 +124,10 @@ def test_R09_number_verification__is_never_repeated(slept: list[float], call: st
     assert slept == []
 
 
+@pytest.mark.threat("R10")
 @each_repeated
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 409, 422, 429, 501])
-def test_R10_other_statuses__are_final(api: Api, slept: list[float], name: str, status: int) -> None:
+def test_other_statuses__are_final(api: Api, slept: list[float], name: str, status: int) -> None:
     method, url, _, call = REPEATED[name]
     with responses.RequestsMock() as mock:
         mock.add(method, url, status=status, headers={"Retry-After": "1"})
@@ -132,7 +138,8 @@ def test_R10_other_statuses__are_final(api: Api, slept: list[float], name: str, 
     assert isinstance(caught.value, ThrottledError) is (status == 429)
 
 
-def test_M11_retry_after__is_waited_for_where_it_fits(api: Api, slept: list[float]) -> None:
+@pytest.mark.threat("M11")
+def test_retry_after__is_waited_for_where_it_fits(api: Api, slept: list[float]) -> None:
     with responses.RequestsMock() as mock:
         mock.get(USER, status=503, headers={"Retry-After": "4"})
         mock.get(USER, json=FOUND)
@@ -140,8 +147,9 @@ def test_M11_retry_after__is_waited_for_where_it_fits(api: Api, slept: list[floa
     assert slept == [4]
 
 
+@pytest.mark.threat("M11")
 @pytest.mark.parametrize("wait", ["8", "3600", "315360000"])
-def test_M11_retry_after__that_is_too_long_ends_it(api: Api, slept: list[float], wait: str) -> None:
+def test_retry_after__that_is_too_long_ends_it(api: Api, slept: list[float], wait: str) -> None:
     with responses.RequestsMock() as mock:
         mock.get(USER, status=503, headers={"Retry-After": wait})
         with pytest.raises(InternalError) as caught:

@@ -100,7 +100,8 @@ def test_sent__kept_connection_closed_after_the_request(serve: Serve, client: Cl
     assert (len(server.requests), server.connections) == (2, 1)
 
 
-def test_R01_sent__refused(client: Client) -> None:
+@pytest.mark.threat("R01")
+def test_sent__refused(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     error = failure(client(f"http://127.0.0.1:{port}"))
@@ -147,8 +148,9 @@ def test_within__nothing_left_sends_nothing(serve: Serve, client: Client, second
 BAD_TLS = ["selfsigned.pem", "wronghost.pem", "expired.pem"]
 
 
+@pytest.mark.threat("M08")
 @pytest.mark.parametrize("certificate", BAD_TLS)
-def test_M08_certificate__refused(serve: Serve, client: Client, certificate: str) -> None:
+def test_certificate__refused(serve: Serve, client: Client, certificate: str) -> None:
     server = serve(keep, certificate)
     error = failure(client(server.url))
     assert type(error) is ConnectionFailedError
@@ -156,8 +158,9 @@ def test_M08_certificate__refused(serve: Serve, client: Client, certificate: str
     assert server.requests == []
 
 
+@pytest.mark.threat("M08")
 @pytest.mark.parametrize("certificate", BAD_TLS)
-def test_M08_certificate__verify_false_changes_nothing(
+def test_certificate__verify_false_changes_nothing(
     serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, certificate: str
 ) -> None:
     server = serve(keep, certificate)
@@ -171,21 +174,24 @@ def test_M08_certificate__verify_false_changes_nothing(
     assert server.requests == []
 
 
-def test_M08_certificate__test_ca_is_not_trusted_by_default(serve: Serve) -> None:
+@pytest.mark.threat("M08")
+def test_certificate__test_ca_is_not_trusted_by_default(serve: Serve) -> None:
     server = serve(keep, "good.pem")
     api = Api(*CREDENTIAL, server.url)
     assert failure(api).sent is False
     assert server.requests == []
 
 
-def test_M08_old_tls__refused(serve: Serve, client: Client) -> None:
+@pytest.mark.threat("M08")
+def test_old_tls__refused(serve: Serve, client: Client) -> None:
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         server = serve(keep, "good.pem", maximum=ssl.TLSVersion.TLSv1_1)
     assert failure(client(server.url)).sent is False
     assert server.requests == []
 
 
-def test_M08_no_tls_at_all(serve: Serve, client: Client) -> None:
+@pytest.mark.threat("M08")
+def test_no_tls_at_all(serve: Serve, client: Client) -> None:
     def script(connection: Connection) -> None:
         connection.sock.recv(65536)
         connection.sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -202,8 +208,9 @@ def test_ca_bundle__directory(serve: Serve, client: Client, tmp_path: object) ->
     assert server.requests == []
 
 
+@pytest.mark.threat("M03")
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-def test_M03_redirect__to_another_host(serve: Serve, client: Client, status: str) -> None:
+def test_redirect__to_another_host(serve: Serve, client: Client, status: str) -> None:
     other = serve(keep)
 
     def script(connection: Connection) -> None:
@@ -216,7 +223,8 @@ def test_M03_redirect__to_another_host(serve: Serve, client: Client, status: str
     assert other.connections == 0
 
 
-def test_M11_cookies__are_not_kept(serve: Serve, client: Client) -> None:
+@pytest.mark.threat("M11")
+def test_cookies__are_not_kept(serve: Serve, client: Client) -> None:
     def script(connection: Connection) -> None:
         while connection.request():
             connection.answer(GOOD, headers=f"{SimpleCookie({'canary': 'canary'}).output()}; Path=/\r\n")
@@ -229,7 +237,8 @@ def test_M11_cookies__are_not_kept(serve: Serve, client: Client) -> None:
     assert list(api._transport._sessions.get().cookies) == []
 
 
-def test_L05_environment__is_not_read(serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.threat("L05")
+def test_environment__is_not_read(serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
     server = serve(keep)
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login canary password canary")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -344,7 +353,8 @@ def test_thread__that_ends_closes_its_connection(serve: Serve, client: Client) -
 SECRETS = ["canary-user", "canary:pass", "004242", "37251234567"]
 
 
-def test_F05_log_at_debug__holds_no_secret(serve: Serve, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.threat("F05")
+def test_log_at_debug__holds_no_secret(serve: Serve, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     def script(connection: Connection) -> None:
         while request := connection.request():
             user = b'{"id": "uid", "ctime": "x", "id_in_service": "alice", "method": "sms", "verified": true}'
@@ -372,8 +382,9 @@ def frames(error: BaseException) -> str:
     return "\n".join(seen)
 
 
+@pytest.mark.threat("F06")
 @pytest.mark.parametrize("status", ["401 No", "500 No", "200 OK", "302 Found"])
-def test_F06_traceback__shows_no_secret(serve: Serve, client: Client, status: str) -> None:
+def test_traceback__shows_no_secret(serve: Serve, client: Client, status: str) -> None:
     def script(connection: Connection) -> None:
         while connection.request():
             connection.answer(b'{"message": "canary:pass 004242 37251234567"', status)
@@ -387,7 +398,8 @@ def test_F06_traceback__shows_no_secret(serve: Serve, client: Client, status: st
         assert [secret for secret in SECRETS if secret in shown] == []
 
 
-def test_F06_traceback__of_an_interrupt_in_the_middle(
+@pytest.mark.threat("F06")
+def test_traceback__of_an_interrupt_in_the_middle(
     serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that is stopped during a call prints the frames of requests and urllib3 too."""
@@ -404,8 +416,9 @@ def test_F06_traceback__of_an_interrupt_in_the_middle(
     assert [secret for secret in SECRETS if secret in shown] == []
 
 
+@pytest.mark.threat("F06")
 @pytest.mark.fault("T10")
-def test_F06_traceback__of_an_interrupt_while_a_proxy_is_asked(
+def test_traceback__of_an_interrupt_while_a_proxy_is_asked(
     serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -422,15 +435,17 @@ def test_F06_traceback__of_an_interrupt_while_a_proxy_is_asked(
     assert [secret for secret in secrets if secret in shown] == []
 
 
+@pytest.mark.threat("F06")
 @pytest.mark.fault("T10")
-def test_F06_traceback__of_a_refused_proxy() -> None:
+def test_traceback__of_a_refused_proxy() -> None:
     proxies = {"https": "http://canary-user:canary:pass@proxy:3128", "http": "socks5://canary"}
     with pytest.raises(ValueError, match="http://") as caught:
         Api("u", "p", proxies=proxies)
     assert "canary" not in frames(caught.value)
 
 
-def test_F06_traceback__of_refused_credentials() -> None:
+@pytest.mark.threat("F06")
+def test_traceback__of_refused_credentials() -> None:
     with pytest.raises(ValueError, match="username") as caught:
         Api("canary-user", "canary:pass\n")
     assert "canary" not in frames(caught.value)

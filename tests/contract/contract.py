@@ -195,7 +195,8 @@ class BackendContract:
         with pytest.raises(NoSuchResourceError):
             backend.start(Recipient(user_id, ALICE), METHOD_SMS)
 
-    def test_F09_backend__shows_and_carries_no_credential(self, rig: Rig) -> None:
+    @pytest.mark.threat("F09")
+    def test_backend__shows_and_carries_no_credential(self, rig: Rig) -> None:
         to = recipient(rig.backend)
         started = rig.backend.start(to, METHOD_SMS)
         shown = f"{rig.backend!r}{rig.backend!s}{to!r}{started!r}".replace(started.reference, "")
@@ -278,9 +279,10 @@ class WireContract:
     """Nothing but an explicit yes is one, and every failure is a VerigatorError that says whether the provider may have
     seen the call."""
 
+    @pytest.mark.threat("M03", "M04")
     @each_call
     @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 405, 409, 418, 422, 429, 500, 502, 503, 504])
-    def test_M03_M04_status__that_is_no_success(self, rig: WireRig, call: str, status: int) -> None:
+    def test_status__that_is_no_success(self, rig: WireRig, call: str, status: int) -> None:
         headers = {"Location": "https://evil.example/"} if status < 400 else {}
         rig.answer(status=status, body=b'canary {"verified": true} VERIFIED', headers=headers)
         # After a 404 a backend may ask whether what the record belongs to is there; that is no second start.
@@ -288,15 +290,15 @@ class WireContract:
         assert error.sent is True
         assert error.status == status
 
+    @pytest.mark.threat("R10", "M11")
     @each_call
     @pytest.mark.parametrize(("text", "wait"), [("17", 17), ("315360000", 3600), ("abc", None)])
-    def test_R10_M11_wait__is_taken_over_and_bounded(
-        self, rig: WireRig, call: str, text: str, wait: int | None
-    ) -> None:
+    def test_wait__is_taken_over_and_bounded(self, rig: WireRig, call: str, text: str, wait: int | None) -> None:
         rig.answer(status=429, headers={"Retry-After": text})
         assert failure(rig, call).retry_after == wait
 
-    def test_M01_M02_M09_M10_strange_answer_to_a_check__is_never_a_yes(self, rig: WireRig) -> None:
+    @pytest.mark.threat("M01", "M02", "M09", "M10")
+    def test_strange_answer_to_a_check__is_never_a_yes(self, rig: WireRig) -> None:
         to = recipient_of_before(rig)
         assert len(rig.strange_checks) > 20
         for name, answer in rig.strange_checks.items():
@@ -306,7 +308,8 @@ class WireContract:
                 verdicts.append(rig.backend.check(to, PIN, "reference").verified)
             assert verdicts in ([], [False]), name
 
-    def test_M01_M02_strange_answer_to_a_start__is_an_invalid_one(self, rig: WireRig) -> None:
+    @pytest.mark.threat("M01", "M02")
+    def test_strange_answer_to_a_start__is_an_invalid_one(self, rig: WireRig) -> None:
         to = recipient_of_before(rig)
         assert len(rig.strange_starts) > 15
         for name, answer in rig.strange_starts.items():
@@ -351,13 +354,15 @@ def failure_after_sending(rig: NetworkRig, call: str, fault: dict[str, Any], kin
 
 
 class NetworkContract:
+    @pytest.mark.threat("R06", "R07", "M06")
     @each_call
     @pytest.mark.parametrize("name", BREAKS)
-    def test_R06_R07_M06_network_that_breaks_after_sending(self, rig: NetworkRig, call: str, name: str) -> None:
+    def test_network_that_breaks_after_sending(self, rig: NetworkRig, call: str, name: str) -> None:
         failure_after_sending(rig, call, *BREAKS[name])
 
+    @pytest.mark.threat("R01")
     @each_call
-    def test_R01_nobody_listens(self, rig: NetworkRig, call: str) -> None:
+    def test_nobody_listens(self, rig: NetworkRig, call: str) -> None:
         to = recipient_of_before(rig)
         rig.vanish()
         with pytest.raises(ConnectionFailedError) as caught:
@@ -371,9 +376,10 @@ class NetworkContract:
 class PatienceContract:
     """The slow ones, each of which takes as long as the time-outs."""
 
+    @pytest.mark.threat("R04", "R05", "M07")
     @each_call
     @pytest.mark.parametrize("name", STALLS)
-    def test_R04_R05_M07_network_that_stalls_after_sending(self, rig: NetworkRig, call: str, name: str) -> None:
+    def test_network_that_stalls_after_sending(self, rig: NetworkRig, call: str, name: str) -> None:
         rig.hurry()
         failure_after_sending(rig, call, *STALLS[name])
 

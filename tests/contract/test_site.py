@@ -75,7 +75,8 @@ def test_control__an_honest_answer_lets_in(rig: SandboxRig, alice: User) -> None
     assert browser.session[SESSION_KEY] == str(alice.pk)
 
 
-def test_M01_M02_M03_M04_M09_M10_lie_about_a_pin__lets_nobody_in(rig: SandboxRig, alice: User) -> None:
+@pytest.mark.threat("M01", "M02", "M03", "M04", "M09", "M10")
+def test_lie_about_a_pin__lets_nobody_in(rig: SandboxRig, alice: User) -> None:
     watch, logins = Watch(rig), 0
     for name, answer in {**rig.strange_checks, **ERRORS}.items():
         browser = start_over()
@@ -90,7 +91,8 @@ def test_M01_M02_M03_M04_M09_M10_lie_about_a_pin__lets_nobody_in(rig: SandboxRig
     assert logins == 0
 
 
-def test_M01_M02_M03_M04_strange_answer_to_a_start__lets_nobody_in(rig: SandboxRig, alice: User) -> None:
+@pytest.mark.threat("M01", "M02", "M03", "M04")
+def test_strange_answer_to_a_start__lets_nobody_in(rig: SandboxRig, alice: User) -> None:
     watch, logins = Watch(rig), 0
     for answer in {**rig.strange_starts, **ERRORS}.values():
         browser = start_over()
@@ -102,8 +104,9 @@ def test_M01_M02_M03_M04_strange_answer_to_a_start__lets_nobody_in(rig: SandboxR
     assert logins == 0
 
 
+@pytest.mark.threat("M08")
 @pytest.mark.parametrize("certificate", CERTIFICATES)
-def test_M08_bad_certificate__lets_nobody_in_and_sees_nothing(
+def test_bad_certificate__lets_nobody_in_and_sees_nothing(
     rig: SandboxRig, alice: User, monkeypatch: pytest.MonkeyPatch, certificate: str
 ) -> None:
     with ExitStack() as stack:
@@ -117,8 +120,9 @@ def test_M08_bad_certificate__lets_nobody_in_and_sees_nothing(
         assert bad.calls() == 0
 
 
+@pytest.mark.threat("R04", "R05", "M06", "M07")
 @pytest.mark.parametrize("fault", ["headers that drip", "compressed"])
-def test_R04_R05_M06_M07_provider_that_stalls__costs_its_deadline_at_most(
+def test_provider_that_stalls__costs_its_deadline_at_most(
     rig: SandboxRig, alice: User, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     browser = Client()

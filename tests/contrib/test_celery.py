@@ -154,7 +154,8 @@ def test_tasks__come_back_when_their_worker_is_lost():
         assert (task.acks_late, task.reject_on_worker_lost) == (True, True)
 
 
-def test_R19_worker_that_is_killed_half_way__loses_nobody_and_doubles_nobody(url, slow_site, start, keys):
+@pytest.mark.threat("R19")
+def test_worker_that_is_killed_half_way__loses_nobody_and_doubles_nobody(url, slow_site, start, keys):
     site = slow_site(DISPATCHER)
     environment = {"VERIGATOR_KEYS": keys}
     os.environ["VERIGATOR_KEYS"] = keys

@@ -30,7 +30,8 @@ def test_saved_user__is_registered_by_a_task(db, settings, django_capture_on_com
     assert VerigatorUser.objects.get().verigator_id == link.verigator_id
 
 
-def test_R19_worker_that_is_killed_half_way__loses_nobody_and_doubles_nobody(url, slow_site, start):
+@pytest.mark.threat("R19")
+def test_worker_that_is_killed_half_way__loses_nobody_and_doubles_nobody(url, slow_site, start):
     pytest.importorskip("django_tasks_db", reason="django-tasks-db is not installed (extra tasks)")
     apps = ["django_tasks_db"] if django.VERSION >= (6, 0) else ["django_tasks", "django_tasks_db"]
     backend = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}

@@ -1,19 +1,15 @@
 """The table of docs/faults.md, made from the rows below and the tests that carry their ids.
 
 ``python -m tests.docs.faults_table`` writes it anew. A test is of the rows that ``@pytest.mark.fault("N01", ...)``
-names, on itself, on its class, or as ``pytestmark`` of its module.
+names (``marked.py``).
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
-from pathlib import Path
-
-from .markdown import DOCS, ROOT, read
+from . import marked
+from .markdown import DOCS
 
 PAGE = DOCS / "faults.md"
-TESTS = ROOT / "tests"
 BEGIN = "<!-- rows: written by python -m tests.docs.faults_table -->\n"
 END = "<!-- end of rows -->\n"
 SHOWN = 3
@@ -88,31 +84,7 @@ def rows() -> dict[str, str]:
 
 def tests() -> dict[str, list[str]]:
     """Return the tests of each id that a test carries, as ``file::name``, the file below tests/."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(TESTS.rglob("test_*.py")):
-        for name, ids in _marked(ast.parse(read(path)), []):
-            for fault in ids:
-                found.setdefault(fault, []).append(f"{path.relative_to(TESTS).as_posix()}::{name}")
-    return found
-
-
-def _marked(scope: ast.Module | ast.ClassDef, inherited: list[str]) -> Iterator[tuple[str, list[str]]]:
-    for node in scope.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "pytestmark" for t in node.targets):
-            inherited = [*inherited, *_ids(node.value)]
-    for node in scope.body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            ids = [*inherited, *(fault for decorator in node.decorator_list for fault in _ids(decorator))]
-            if isinstance(node, ast.ClassDef):
-                yield from _marked(node, ids)
-            elif node.name.startswith("test_"):
-                yield node.name, ids
-
-
-def _ids(expression: ast.expr) -> Iterator[str]:
-    for node in ast.walk(expression):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "fault":
-            yield from (word.value for word in node.args if isinstance(word, ast.Constant))  # type: ignore[misc]
+    return marked.tests("fault")
 
 
 def tables() -> str:
@@ -128,13 +100,11 @@ def tables() -> str:
     return "\n".join([*lines, "", ""])
 
 
-def split(text: str) -> tuple[str, str, str]:
-    """Return what stands before, between and after the marks."""
-    before, _, rest = text.partition(BEGIN)
-    between, _, after = rest.partition(END)
-    return before, between, after
+def split() -> tuple[str, str, str]:
+    """Return what stands in the page before, between and after the marks."""
+    return marked.split(PAGE, BEGIN, END)
 
 
 if __name__ == "__main__":
-    before, _, after = split(read(PAGE))
-    Path(PAGE).write_text(f"{before}{BEGIN}{tables()}{END}{after}", encoding="utf-8")
+    before, _, after = split()
+    PAGE.write_text(f"{before}{BEGIN}{tables()}{END}{after}", encoding="utf-8")

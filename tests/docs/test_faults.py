@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from . import faults_table
-from .markdown import read
 
 
 def test_table__is_what_the_tests_say() -> None:
-    _, table, _ = faults_table.split(read(faults_table.PAGE))
+    _, table, _ = faults_table.split()
     assert table == faults_table.tables()
 
 

@@ -21,6 +21,7 @@ SHOW = (
 )
 
 
+@pytest.mark.threat("L06")
 @pytest.mark.parametrize("more", [{}, {"DEBUG": "False"}])
 def test_check_deploy__clean(tmp_path: Path, more: dict[str, str]) -> None:
     """With production values Django's deployment checks and ours find nothing."""

@@ -49,8 +49,9 @@ def counts(sql: str) -> bool:
     return sql.startswith("UPDATE") and "_counter" in sql
 
 
+@pytest.mark.threat("R28")
 @pytest.mark.parametrize(("times", "goes_in"), [(1, True), (2, False)])
-def test_R28_deadlock_when_the_pin_is_consumed(browser, times, goes_in):
+def test_deadlock_when_the_pin_is_consumed(browser, times, goes_in):
     give_password(browser)
     deadlocks = Deadlocks(times, consumes)
     with connection.execute_wrapper(deadlocks):
@@ -61,8 +62,9 @@ def test_R28_deadlock_when_the_pin_is_consumed(browser, times, goes_in):
     assert Challenge.objects.filter(outcome=Challenge.Outcome.VERIFIED).count() == goes_in
 
 
+@pytest.mark.threat("R28")
 @pytest.mark.parametrize(("times", "is_asked"), [(1, True), (2, False)])
-def test_R28_deadlock_when_a_try_is_reserved__asks_nobody_without_a_reservation(browser, times, is_asked):
+def test_deadlock_when_a_try_is_reserved__asks_nobody_without_a_reservation(browser, times, is_asked):
     give_password(browser)
     with connection.execute_wrapper(Deadlocks(times, counts)):
         response = browser.post(PIN_PAGE, {"pin": sent_pin()})
@@ -72,8 +74,9 @@ def test_R28_deadlock_when_a_try_is_reserved__asks_nobody_without_a_reservation(
     assert Challenge.objects.get().tries == is_asked
 
 
+@pytest.mark.threat("R28")
 @pytest.mark.parametrize(("times", "is_sent"), [(1, True), (2, False)])
-def test_R28_deadlock_when_a_send_is_reserved__sends_nothing_without_a_reservation(browser, times, is_sent):
+def test_deadlock_when_a_send_is_reserved__sends_nothing_without_a_reservation(browser, times, is_sent):
     give_password(browser)
     Challenge.objects.update(resend_at=None)
     sent = len(locmem.outbox)
@@ -85,8 +88,9 @@ def test_R28_deadlock_when_a_send_is_reserved__sends_nothing_without_a_reservati
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
+@pytest.mark.threat("R28")
 @pytest.mark.parametrize("times", [1, 2])
-def test_R28_deadlock_at_the_password__leaves_a_login_that_can_be_tried_again(browser, times):
+def test_deadlock_at_the_password__leaves_a_login_that_can_be_tried_again(browser, times):
     with connection.execute_wrapper(Deadlocks(times, lambda sql: sql.startswith("INSERT") and "challenge" in sql)):
         assert give_password(browser)["Location"] == PIN_PAGE
     page = browser.get(PIN_PAGE)
@@ -96,7 +100,8 @@ def test_R28_deadlock_at_the_password__leaves_a_login_that_can_be_tried_again(br
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_R28_deadlock_when_the_send_is_settled__does_not_forget_the_text_that_went_out(browser):
+@pytest.mark.threat("R28")
+def test_deadlock_when_the_send_is_settled__does_not_forget_the_text_that_went_out(browser):
     settled = Deadlocks(
         1, lambda sql: sql.startswith("UPDATE") and "challenge" in sql and "sent_at" in sql.partition("WHERE")[0]
     )
@@ -106,7 +111,8 @@ def test_R28_deadlock_when_the_send_is_settled__does_not_forget_the_text_that_we
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_C13_counters_that_were_pruned_under_a_login__count_again(browser):
+@pytest.mark.threat("C13")
+def test_counters_that_were_pruned_under_a_login__count_again(browser):
     give_password(browser)
     Counter.objects.all().delete()
     for _ in range(5):

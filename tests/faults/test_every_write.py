@@ -97,8 +97,9 @@ def walk(transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch)
     return walk
 
 
+@pytest.mark.threat("R28")
 @pytest.mark.parametrize("name", FLOWS)
-def test_R28_write_that_meets_a_deadlock__is_done_again(walk: Any, name: str) -> None:
+def test_write_that_meets_a_deadlock__is_done_again(walk: Any, name: str) -> None:
     undisturbed = walk(FLOWS[name], watch := Refusing())
     assert {status for status, _ in undisturbed} <= {HTTPStatus.OK, HTTPStatus.FOUND}
     assert len(watch.writes) > 5
@@ -106,8 +107,9 @@ def test_R28_write_that_meets_a_deadlock__is_done_again(walk: Any, name: str) ->
         assert walk(FLOWS[name], Refusing(number, times=1)) == undisturbed, sql
 
 
+@pytest.mark.threat("R28")
 @pytest.mark.parametrize("name", ["login", "cancel", "recovery", "first phone", "account"])
-def test_R28_write_that_fails_twice__is_no_500(walk: Any, name: str) -> None:
+def test_write_that_fails_twice__is_no_500(walk: Any, name: str) -> None:
     walk(FLOWS[name], watch := Refusing())
     for number, sql in enumerate(watch.writes):
         statuses = [status for status, _ in walk(FLOWS[name], Refusing(number, times=2))]

@@ -29,10 +29,11 @@ def sandbox(settings: Any, transactional_db: None, django_user_model: Any) -> It
         yield sandbox
 
 
+@pytest.mark.threat("R10", "M11")
 @pytest.mark.parametrize(
     ("asked", "in_words"), [(60, r"Try again in [56]\d seconds"), (315_360_000, r"Try again in 60 minutes")]
 )
-def test_R10_M11_wait_that_the_provider_asks_for__is_kept_by_the_button(sandbox, browser, asked, in_words):
+def test_wait_that_the_provider_asks_for__is_kept_by_the_button(sandbox, browser, asked, in_words):
     sandbox.add_fault("status", status=429, retry_after=str(asked), operation="auth.start", times=1)
     give_password(browser)
     sandbox.clear_calls()
@@ -47,15 +48,17 @@ def test_R10_M11_wait_that_the_provider_asks_for__is_kept_by_the_button(sandbox,
     assert browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})["Location"] == "/private/"
 
 
-def test_R10_no_wait_asked_for__lets_the_button_try_at_once(sandbox, browser):
+@pytest.mark.threat("R10")
+def test_no_wait_asked_for__lets_the_button_try_at_once(sandbox, browser):
     sandbox.add_fault("status", status=429, operation="auth.start", times=1)
     give_password(browser)
     assert browser.post(RESEND)["Location"] == PIN_PAGE
     assert browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})["Location"] == "/private/"
 
 
+@pytest.mark.threat("R11")
 @pytest.mark.parametrize("status", [401, 403])
-def test_R11_revoked_credentials__are_told_to_the_operator_and_not_to_the_user(sandbox, browser, caplog, status):
+def test_revoked_credentials__are_told_to_the_operator_and_not_to_the_user(sandbox, browser, caplog, status):
     sandbox.add_fault("status", status=status, body={"error": "canary"}, operation="auth.start")
     give_password(browser)
     page = browser.get(PIN_PAGE).content.decode()
@@ -68,7 +71,8 @@ def test_R11_revoked_credentials__are_told_to_the_operator_and_not_to_the_user(s
     assert len(sandbox.calls(operation="auth.start")) == 1
 
 
-def test_R14_foreign_record_under_our_id__is_left_alone_and_never_adopted(sandbox, browser, django_user_model):
+@pytest.mark.threat("R14")
+def test_foreign_record_under_our_id__is_left_alone_and_never_adopted(sandbox, browser, django_user_model):
     # Whatever the id, the first one is taken: by somebody else's phone.
     sandbox.add_fault("status", status=409, operation="users.create", times=1)
     bob = django_user_model.objects.create_user("bob", password=PASSWORD, phone_number="+37255500011")

@@ -29,7 +29,8 @@ def store(request, settings, monkeypatch):
     return Store
 
 
-def test_R29_store_that_is_down_at_the_pin__is_a_503_and_logs_nobody_in(alice, browser, store, caplog):
+@pytest.mark.threat("R29")
+def test_store_that_is_down_at_the_pin__is_a_503_and_logs_nobody_in(alice, browser, store, caplog):
     give_password(browser)
     store.down = True
     response = browser.post(PIN_PAGE, {"pin": sent_pin()})
@@ -46,7 +47,8 @@ def test_R29_store_that_is_down_at_the_pin__is_a_503_and_logs_nobody_in(alice, b
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"
 
 
-def test_R29_what_the_site_itself_puts_into_the_session_wrongly__is_not_hidden(alice, browser):
+@pytest.mark.threat("R29")
+def test_what_the_site_itself_puts_into_the_session_wrongly__is_not_hidden(alice, browser):
     def put(sender, request, **kwargs):
         request.session["basket"] = object()
 
@@ -59,7 +61,8 @@ def test_R29_what_the_site_itself_puts_into_the_session_wrongly__is_not_hidden(a
         user_logged_in.disconnect(put)
 
 
-def test_R29_store_that_is_down_for_a_visitor_with_a_session__is_a_503(alice, browser, store):
+@pytest.mark.threat("R29")
+def test_store_that_is_down_for_a_visitor_with_a_session__is_a_503(alice, browser, store):
     session = browser.session
     session["cart"] = ["book"]
     session.save()
@@ -91,7 +94,8 @@ class Replica:
         return "default"
 
 
-def test_R27_replica_that_lags__is_never_read(db, settings):
+@pytest.mark.threat("R27")
+def test_replica_that_lags__is_never_read(db, settings):
     settings.DATABASE_ROUTERS = [Replica()]
     tables = [cls for cls in vars(ours).values() if isinstance(cls, type) and issubclass(cls, models.Model)]
     assert len(tables) > 5
@@ -99,7 +103,8 @@ def test_R27_replica_that_lags__is_never_read(db, settings):
     assert {cls._base_manager.all().db for cls in tables} == {"default"}
 
 
-def test_R27_replica_that_lags__is_read_neither_again_nor_through_the_user(alice, settings):
+@pytest.mark.threat("R27")
+def test_replica_that_lags__is_read_neither_again_nor_through_the_user(alice, settings):
     settings.DATABASE_ROUTERS = [Replica()]
     assert type(alice)(pk=alice.pk).verigator.phone_number == PHONE
     link = VerigatorUser.objects.get()
@@ -113,8 +118,9 @@ def move_clock(monkeypatch: pytest.MonkeyPatch, **by: float) -> None:
     monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(**by))
 
 
+@pytest.mark.threat("R30")
 @pytest.mark.parametrize("minutes", [-10, 10])
-def test_R30_clock_that_jumps_between_password_and_pin__lengthens_no_pin_and_waits_for_nothing_negative(
+def test_clock_that_jumps_between_password_and_pin__lengthens_no_pin_and_waits_for_nothing_negative(
     alice, browser, monkeypatch, minutes
 ):
     give_password(browser)
@@ -130,8 +136,9 @@ def test_R30_clock_that_jumps_between_password_and_pin__lengthens_no_pin_and_wai
     assert challenge.expires_at - sent_at <= timedelta(seconds=600)
 
 
+@pytest.mark.threat("R30")
 @pytest.mark.parametrize("seconds", [-90, 90])
-def test_R30_two_nodes_that_differ_by_90_seconds__take_the_pin(alice, browser, monkeypatch, seconds):
+def test_two_nodes_that_differ_by_90_seconds__take_the_pin(alice, browser, monkeypatch, seconds):
     give_password(browser)
     move_clock(monkeypatch, seconds=seconds)
     assert browser.post(PIN_PAGE, {"pin": sent_pin()})["Location"] == "/private/"

@@ -26,17 +26,17 @@ def driver(transactional_db: None, settings: Any) -> Iterator[Driver]:
             yield driver
 
 
-def test_R19_R20_kills__leave_nothing_that_one_sync_does_not_put_right(driver: Driver) -> None:
+@pytest.mark.threat("R19", "R20")
+def test_kills__leave_nothing_that_one_sync_does_not_put_right(driver: Driver) -> None:
     for _ in range(KILLS):
         driver.kill()
     assert driver.hit.total() == KILLS
     assert driver.found["nothing"] < KILLS  # some came in the middle of something
 
 
+@pytest.mark.threat("R19")
 @pytest.mark.parametrize("adopts", [True, False])
-def test_R19_sync_that_adopts_nothing__is_found_out(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch, adopts: bool
-) -> None:
+def test_sync_that_adopts_nothing__is_found_out(driver: Driver, monkeypatch: pytest.MonkeyPatch, adopts: bool) -> None:
     """The control, on what a kill between the provider's answer and our commit leaves: a record that no link names."""
     driver.sandbox.add_fault("reset", operation="users.create", when="after", times=1)
     get_user_model().objects.create_user("alice", phone_number="+37255500001")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
+
 from django_verigator.flows import syncing
 from django_verigator.models import PhoneChange, RemoteDeletion
 
@@ -33,7 +35,8 @@ def change(browser, number: str):
     return browser.post(PHONE, {"phone": number, "password": PASSWORD})
 
 
-def test_J07_ten_new_numbers_at_once_make_one_proposal(provider):
+@pytest.mark.threat("J07")
+def test_ten_new_numbers_at_once_make_one_proposal(provider):
     alice = make_user()
     browser = log_in(provider, alice)
     provider.sandbox.clear_calls()
@@ -50,7 +53,8 @@ def test_J07_ten_new_numbers_at_once_make_one_proposal(provider):
     everything_is_accounted_for(provider)
 
 
-def test_J07_a_confirmation_posted_five_times_swaps_the_phone_once(provider):
+@pytest.mark.threat("J07")
+def test_a_confirmation_posted_five_times_swaps_the_phone_once(provider):
     alice = make_user()
     browser = log_in(provider, alice)
     before = link_of(alice)
@@ -69,7 +73,8 @@ def test_J07_a_confirmation_posted_five_times_swaps_the_phone_once(provider):
     assert set(provider.records) == {link.verigator_id}
 
 
-def test_J07_a_change_confirmed_beside_a_login_leaves_no_session_on_the_old_phone(provider):
+@pytest.mark.threat("J07")
+def test_a_change_confirmed_beside_a_login_leaves_no_session_on_the_old_phone(provider):
     alice = make_user()
     browser = log_in(provider, alice)
     change(browser, phone_number(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from django.db import connection
 
 from django_verigator.flows import limits
@@ -23,7 +24,8 @@ def caps(number: int) -> list[limits.Cap]:
     return random.Random(number).sample([own, *shared], 7)
 
 
-def test_R28_shared_counters_are_exact_and_nobody_deadlocks(provider):
+@pytest.mark.threat("R28")
+def test_shared_counters_are_exact_and_nobody_deadlocks(provider):
     before = _deadlocks()
 
     def use(number: int) -> None:

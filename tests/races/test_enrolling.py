@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.db import connection
 from django.test import Client
 
@@ -37,7 +38,8 @@ def enrol(browser: Client, phone: str) -> int:
     return browser.post(ENROL, {"phone": phone}).status_code
 
 
-def test_J07_ten_browsers_with_ten_numbers_end_with_at_most_one_on_its_way(provider):
+@pytest.mark.threat("J07")
+def test_ten_browsers_with_ten_numbers_end_with_at_most_one_on_its_way(provider):
     browsers = wait_for_a_phone(provider, 10)
 
     provider.slow_down()
@@ -49,7 +51,8 @@ def test_J07_ten_browsers_with_ten_numbers_end_with_at_most_one_on_its_way(provi
     assert logged_in() == []
 
 
-def test_J07_ten_browsers_with_one_number_make_one_record_in_force(provider):
+@pytest.mark.threat("J07")
+def test_ten_browsers_with_one_number_make_one_record_in_force(provider):
     browsers = wait_for_a_phone(provider, 10)
     phone = phone_number(1)
 
@@ -61,7 +64,8 @@ def test_J07_ten_browsers_with_one_number_make_one_record_in_force(provider):
     assert VerigatorUser.objects.get().phone_number == ""
 
 
-def test_J07_a_form_posted_ten_times_from_one_browser_sends_one_code(provider):
+@pytest.mark.threat("J07")
+def test_a_form_posted_ten_times_from_one_browser_sends_one_code(provider):
     (browser,) = wait_for_a_phone(provider, 1)
     phone = phone_number(1)
 
@@ -75,7 +79,8 @@ def test_J07_a_form_posted_ten_times_from_one_browser_sends_one_code(provider):
     assert (link.phone_number, logged_in()) == (phone, [str(link.user_id)])
 
 
-def test_J07_a_second_click_while_the_first_is_under_way_changes_nothing(provider):
+@pytest.mark.threat("J07")
+def test_a_second_click_while_the_first_is_under_way_changes_nothing(provider):
     (browser,) = wait_for_a_phone(provider, 1)
     (second,) = copies(browser, 1)
     phone = phone_number(1)
@@ -98,7 +103,8 @@ def test_J07_a_second_click_while_the_first_is_under_way_changes_nothing(provide
     assert len(logged_in()) == 1
 
 
-def test_J07_two_numbers_confirmed_at_once_leave_one_in_force(provider):
+@pytest.mark.threat("J07")
+def test_two_numbers_confirmed_at_once_leave_one_in_force(provider):
     browsers = wait_for_a_phone(provider, 6)
     provider.always_says_yes()
     for number, browser in enumerate(browsers):
@@ -114,7 +120,8 @@ def test_J07_two_numbers_confirmed_at_once_leave_one_in_force(provider):
     everything_is_accounted_for(provider)
 
 
-def test_J07_a_number_confirmed_while_others_are_proposed_stays_in_force(provider):
+@pytest.mark.threat("J07")
+def test_a_number_confirmed_while_others_are_proposed_stays_in_force(provider):
     browsers = wait_for_a_phone(provider, 6)
     provider.always_says_yes()
     confirming, *proposing = browsers
@@ -132,7 +139,8 @@ def test_J07_a_number_confirmed_while_others_are_proposed_stays_in_force(provide
     everything_is_accounted_for(provider)
 
 
-def test_J07_a_number_that_is_replaced_while_its_pin_is_checked_is_not_in_force(provider):
+@pytest.mark.threat("J07")
+def test_a_number_that_is_replaced_while_its_pin_is_checked_is_not_in_force(provider):
     (browser,) = wait_for_a_phone(provider, 1)
     enrol(browser, phone_number(0))
     user = VerigatorUser.objects.get().user
@@ -152,7 +160,8 @@ def test_J07_a_number_that_is_replaced_while_its_pin_is_checked_is_not_in_force(
     everything_is_accounted_for(provider)
 
 
-def test_J02_a_resend_to_a_number_that_was_replaced_meanwhile_is_no_error(provider):
+@pytest.mark.threat("J02")
+def test_a_resend_to_a_number_that_was_replaced_meanwhile_is_no_error(provider):
     (browser,) = wait_for_a_phone(provider, 1)
     enrol(browser, phone_number(0))
     user = VerigatorUser.objects.get().user

@@ -27,7 +27,8 @@ PHONE = phone_number()
 ROOM = {"SENDS_PER_USER_HOUR": 1000, "SENDS_PER_PHONE_10_MINUTES": 1000}
 
 
-def test_C01_C05_twenty_parallel_wrong_pins_take_the_five_tries_of_their_challenge(provider, atomic_requests):
+@pytest.mark.threat("C01", "C05")
+def test_twenty_parallel_wrong_pins_take_the_five_tries_of_their_challenge(provider, atomic_requests):
     alice = make_user()
     browser = give_password()
     provider.slow_down()
@@ -44,7 +45,8 @@ def test_C01_C05_twenty_parallel_wrong_pins_take_the_five_tries_of_their_challen
     assert logged_in() == []
 
 
-def test_C02_resends_bring_no_new_tries_for_the_user(provider):
+@pytest.mark.threat("C02")
+def test_resends_bring_no_new_tries_for_the_user(provider):
     make_user()
     provider.configure(limits=ROOM)
     browser = give_password()
@@ -63,7 +65,8 @@ def test_C02_resends_bring_no_new_tries_for_the_user(provider):
     assert logged_in() == []
 
 
-def test_C03_C04_twenty_sessions_share_one_budget(provider):
+@pytest.mark.threat("C03", "C04")
+def test_twenty_sessions_share_one_budget(provider):
     alice = make_user()
     provider.configure(limits=ROOM)
     provider.slow_down()
@@ -85,7 +88,8 @@ def test_C03_C04_twenty_sessions_share_one_budget(provider):
     assert logged_in() == []
 
 
-def test_C04_R30_a_process_whose_clock_is_behind_is_counted_like_the_others(provider, monkeypatch):
+@pytest.mark.threat("C04", "R30")
+def test_a_process_whose_clock_is_behind_is_counted_like_the_others(provider, monkeypatch):
     caps = limits.user_try_caps(1)
     now = timezone.now()
 

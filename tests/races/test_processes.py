@@ -60,7 +60,8 @@ def workers(provider: Any) -> Iterator[Callable[..., list[int]]]:
         worker.communicate()
 
 
-def test_C13_four_processes_share_the_tries_of_a_challenge(provider, workers):
+@pytest.mark.threat("C13")
+def test_four_processes_share_the_tries_of_a_challenge(provider, workers):
     make_user()
     browser = give_password()
     provider.slow_down()
@@ -76,7 +77,8 @@ def test_C13_four_processes_share_the_tries_of_a_challenge(provider, workers):
     assert logged_in() == []
 
 
-def test_C13_E02_four_processes_share_the_sends_of_a_user(provider, workers):
+@pytest.mark.threat("C13", "E02")
+def test_four_processes_share_the_sends_of_a_user(provider, workers):
     make_user()
     provider.slow_down()
 
@@ -86,7 +88,8 @@ def test_C13_E02_four_processes_share_the_sends_of_a_user(provider, workers):
     assert provider.sends == 5
 
 
-def test_D02_four_processes_make_one_login_of_a_right_pin(provider, workers):
+@pytest.mark.threat("D02")
+def test_four_processes_make_one_login_of_a_right_pin(provider, workers):
     alice = make_user()
     browser = give_password()
     provider.slow_down()

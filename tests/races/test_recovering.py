@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
+
 from django_verigator.flows import recovery
 from django_verigator.models import RecoveryCode
 
@@ -18,7 +20,8 @@ def post_code(browser, code: str):
     return browser.post("/accounts/verify/recovery/", {"code": code})
 
 
-def test_K01_a_code_posted_twenty_times_from_one_browser_makes_one_login(provider, proofs, atomic_requests):
+@pytest.mark.threat("K01")
+def test_a_code_posted_twenty_times_from_one_browser_makes_one_login(provider, proofs, atomic_requests):
     alice = make_user()
     code = recovery.renew(alice)[0]
     browser = give_password()
@@ -31,7 +34,8 @@ def test_K01_a_code_posted_twenty_times_from_one_browser_makes_one_login(provide
     assert provider.tries == 0
 
 
-def test_K01_a_code_posted_in_ten_browsers_makes_one_login(provider, proofs):
+@pytest.mark.threat("K01")
+def test_a_code_posted_in_ten_browsers_makes_one_login(provider, proofs):
     alice = make_user()
     code = recovery.renew(alice)[0]
     provider.configure(limits=ROOM)
@@ -44,7 +48,8 @@ def test_K01_a_code_posted_in_ten_browsers_makes_one_login(provider, proofs):
     assert recovery.left(alice) == 9
 
 
-def test_C11_wrong_pins_and_wrong_codes_share_ten_tries(provider):
+@pytest.mark.threat("C11")
+def test_wrong_pins_and_wrong_codes_share_ten_tries(provider):
     alice = make_user()
     code = recovery.renew(alice)[0]
     browser = give_password()
@@ -63,7 +68,8 @@ def test_C11_wrong_pins_and_wrong_codes_share_ten_tries(provider):
     assert recovery.left(alice) == 10
 
 
-def test_K03_parallel_renewals_leave_one_set(provider):
+@pytest.mark.threat("K03")
+def test_parallel_renewals_leave_one_set(provider):
     alice = make_user()
 
     sets = crowd(lambda _: recovery.renew(alice), range(5))

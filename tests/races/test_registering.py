@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 
@@ -31,7 +32,8 @@ def all_users():
     return list(get_user_model().objects.order_by("pk"))
 
 
-def test_R21_two_workers_register_a_user_once(provider):
+@pytest.mark.threat("R21")
+def test_two_workers_register_a_user_once(provider):
     (user,) = unregistered()
     registration.ensure_link(user)
     provider.slow_down()
@@ -47,7 +49,8 @@ def test_R21_two_workers_register_a_user_once(provider):
     assert list(provider.records) == [link_of(user).verigator_id]
 
 
-def test_R22_a_user_saved_by_ten_threads_is_registered_once(provider):
+@pytest.mark.threat("R22")
+def test_a_user_saved_by_ten_threads_is_registered_once(provider):
     (user,) = unregistered()
     provider.slow_down()
 
@@ -57,7 +60,8 @@ def test_R22_a_user_saved_by_ten_threads_is_registered_once(provider):
     assert link_of(user).state == State.REGISTERED
 
 
-def test_R21_R34_logins_and_two_syncs_at_once_make_one_record_a_user(provider):
+@pytest.mark.threat("R21", "R34")
+def test_logins_and_two_syncs_at_once_make_one_record_a_user(provider):
     users = unregistered(4)
     provider.slow_down()
     logins = [partial(give_password, user.get_username()) for user in users for _ in range(3)]
@@ -79,7 +83,8 @@ def test_R21_R34_logins_and_two_syncs_at_once_make_one_record_a_user(provider):
     assert not RemoteDeletion.objects.exists()
 
 
-def test_R22_an_unconfirmed_number_that_changes_while_it_is_registered_leaves_no_stray_record(provider):
+@pytest.mark.threat("R22")
+def test_an_unconfirmed_number_that_changes_while_it_is_registered_leaves_no_stray_record(provider):
     user = make_user()
     provider.slow_down()
 
@@ -98,7 +103,8 @@ def test_R22_an_unconfirmed_number_that_changes_while_it_is_registered_leaves_no
     assert not RemoteDeletion.objects.exists()
 
 
-def test_R37_users_deleted_while_they_are_registered_leave_no_stray_record(provider):
+@pytest.mark.threat("R37")
+def test_users_deleted_while_they_are_registered_leave_no_stray_record(provider):
     users = unregistered(6)
     links = [registration.ensure_link(user) for user in users]
     provider.slow_down()
@@ -112,7 +118,8 @@ def test_R37_users_deleted_while_they_are_registered_leave_no_stray_record(provi
     assert not RemoteDeletion.objects.exists()
 
 
-def test_R37_a_link_registered_after_it_was_read_for_deletion_leaves_no_stray_record(provider):
+@pytest.mark.threat("R37")
+def test_a_link_registered_after_it_was_read_for_deletion_leaves_no_stray_record(provider):
     (user,) = unregistered()
     link = registration.ensure_link(user)
     registration.register(link_of(user))
@@ -122,7 +129,8 @@ def test_R37_a_link_registered_after_it_was_read_for_deletion_leaves_no_stray_re
     assert RemoteDeletion.objects.get().verigator_id in provider.records
 
 
-def test_R37_a_user_deleted_in_the_middle_of_a_sync_does_not_stop_it(provider):
+@pytest.mark.threat("R37")
+def test_a_user_deleted_in_the_middle_of_a_sync_does_not_stop_it(provider):
     gone, kept = unregistered(2)
     link = registration.ensure_link(gone)
     all_users()[0].delete()

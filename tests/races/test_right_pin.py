@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from django.db import connection
 
 from django_verigator.client import http
@@ -15,7 +16,8 @@ from .crowd import crowd
 PHONE = phone_number()
 
 
-def test_D02_ten_parallel_right_pins_make_one_login(provider, proofs, atomic_requests):
+@pytest.mark.threat("D02")
+def test_ten_parallel_right_pins_make_one_login(provider, proofs, atomic_requests):
     alice = make_user()
     browser = give_password()
     provider.slow_down()
@@ -30,7 +32,8 @@ def test_D02_ten_parallel_right_pins_make_one_login(provider, proofs, atomic_req
     assert Challenge.objects.filter(outcome=Challenge.Outcome.VERIFIED).count() == 1
 
 
-def test_D02_a_second_click_whose_answer_is_settled_first_does_not_spoil_the_login(provider, proofs):
+@pytest.mark.threat("D02")
+def test_a_second_click_whose_answer_is_settled_first_does_not_spoil_the_login(provider, proofs):
     alice = make_user()
     browser = give_password()
     (second,) = copies(browser, 1)
@@ -53,7 +56,8 @@ def test_D02_a_second_click_whose_answer_is_settled_first_does_not_spoil_the_log
     assert proofs == [alice.pk]
 
 
-def test_D02_a_provider_that_says_yes_each_time_makes_one_login_all_the_same(provider, proofs):
+@pytest.mark.threat("D02")
+def test_a_provider_that_says_yes_each_time_makes_one_login_all_the_same(provider, proofs):
     alice = make_user()
     browser = give_password()
     provider.slow_down()
@@ -66,7 +70,8 @@ def test_D02_a_provider_that_says_yes_each_time_makes_one_login_all_the_same(pro
     assert proofs == [alice.pk]
 
 
-def test_D01_D02_the_right_pin_in_two_sessions_at_once_counts_in_one(provider, proofs):
+@pytest.mark.threat("D01", "D02")
+def test_the_right_pin_in_two_sessions_at_once_counts_in_one(provider, proofs):
     alice = make_user()
     first, second = give_password(), give_password()
     provider.slow_down()
@@ -81,7 +86,8 @@ def test_D01_D02_the_right_pin_in_two_sessions_at_once_counts_in_one(provider, p
     assert first.get("/private/").status_code == 302
 
 
-def test_D02_twenty_sessions_with_one_pin_make_one_login(provider, proofs):
+@pytest.mark.threat("D02")
+def test_twenty_sessions_with_one_pin_make_one_login(provider, proofs):
     make_user()
     provider.configure(limits={"SENDS_PER_USER_HOUR": 1000, "SENDS_PER_PHONE_10_MINUTES": 1000})
     browsers = [give_password() for _ in range(20)]
@@ -94,7 +100,8 @@ def test_D02_twenty_sessions_with_one_pin_make_one_login(provider, proofs):
     assert len(logged_in()) == len(proofs) == 1
 
 
-def test_D01_a_pin_that_was_accepted_is_refused_in_a_second_session(provider, proofs):
+@pytest.mark.threat("D01")
+def test_a_pin_that_was_accepted_is_refused_in_a_second_session(provider, proofs):
     make_user()
     provider.always_says_yes()
     first = give_password()
@@ -121,7 +128,8 @@ def test_login__right_and_wrong_pins_at_once_end_in_one_login_or_in_none(provide
     assert len(logged_in()) == len(proofs) == len(right)
 
 
-def test_G06_a_user_deleted_while_the_pin_is_checked_is_not_logged_in(provider, proofs):
+@pytest.mark.threat("G06")
+def test_a_user_deleted_while_the_pin_is_checked_is_not_logged_in(provider, proofs):
     alice = make_user()
     browser = give_password()
     pin = provider.pin(PHONE)

@@ -24,7 +24,8 @@ from .crowd import crowd
 PHONE = phone_number()
 
 
-def test_E10_fifty_parallel_resends_send_one_code(provider):
+@pytest.mark.threat("E10")
+def test_fifty_parallel_resends_send_one_code(provider):
     make_user()
     browser = give_password()
     let_the_pause_pass()
@@ -39,7 +40,8 @@ def test_E10_fifty_parallel_resends_send_one_code(provider):
     assert len(logged_in()) == 1
 
 
-def test_E10_a_second_click_while_the_first_is_under_way_sends_nothing(provider):
+@pytest.mark.threat("E10")
+def test_a_second_click_while_the_first_is_under_way_sends_nothing(provider):
     make_user()
     browser = give_password()
     let_the_pause_pass()
@@ -62,7 +64,8 @@ def test_E10_a_second_click_while_the_first_is_under_way_sends_nothing(provider)
     assert provider.sends == 1
 
 
-def test_E02_fifty_parallel_password_steps_of_one_user_stop_at_the_cap(provider):
+@pytest.mark.threat("E02")
+def test_fifty_parallel_password_steps_of_one_user_stop_at_the_cap(provider):
     make_user()
     provider.slow_down()
 
@@ -73,7 +76,8 @@ def test_E02_fifty_parallel_password_steps_of_one_user_stop_at_the_cap(provider)
     assert logged_in() == []
 
 
-def test_E03_twenty_accounts_with_one_number_share_its_cap(provider):
+@pytest.mark.threat("E03")
+def test_twenty_accounts_with_one_number_share_its_cap(provider):
     numbers = [PHONE, "003725550" + PHONE[-4:], f"+372 555 0{PHONE[-4:]}", f"+372-5550{PHONE[-4:]}"]
     names = [f"user{number}" for number in range(20)]
     for number, name in enumerate(names):
@@ -101,8 +105,9 @@ def test_login__twenty_users_at_once_each_get_their_code_and_go_in(provider):
     assert all(link_of(user).confirmed_at for user in users)
 
 
+@pytest.mark.threat("E15")
 @pytest.mark.fault("T05")
-def test_E15_fifty_parallel_logins_by_app_stop_at_the_cap_of_starts(provider):
+def test_fifty_parallel_logins_by_app_stop_at_the_cap_of_starts(provider):
     make_user()
     provider.configure(METHOD="totp", limits={"STARTS_PER_USER_HOUR": 5})
     provider.sandbox.attach_device(PHONE)
@@ -117,8 +122,9 @@ def test_E15_fifty_parallel_logins_by_app_stop_at_the_cap_of_starts(provider):
     assert len(logged_in()) == 1
 
 
+@pytest.mark.threat("E14")
 @pytest.mark.fault("T04")
-def test_E14_fifty_parallel_logins_whose_registration_fails_stop_at_the_cap_of_starts(provider):
+def test_fifty_parallel_logins_whose_registration_fails_stop_at_the_cap_of_starts(provider):
     provider.sandbox.add_fault("body", operation="users.create", status=500, body={"message": "no"})
     make_user()
     provider.configure(limits={"STARTS_PER_USER_HOUR": 5})
@@ -131,8 +137,9 @@ def test_E14_fifty_parallel_logins_whose_registration_fails_stop_at_the_cap_of_s
     assert logged_in() == []
 
 
+@pytest.mark.threat("E13")
 @pytest.mark.fault("T14")
-def test_E13_twenty_accounts_with_one_number_share_its_day(provider):
+def test_twenty_accounts_with_one_number_share_its_day(provider):
     names = [f"user{number}" for number in range(20)]
     for name in names:
         make_user(name, PHONE)

@@ -32,7 +32,8 @@ from .conftest import (
 pytestmark = pytest.mark.usefixtures("atomic_requests")
 
 
-def test_R24_login_resend_and_change_of_phone(provider):
+@pytest.mark.threat("R24")
+def test_login_resend_and_change_of_phone(provider):
     alice = make_user()
     browser = give_password()
     let_the_pause_pass()
@@ -46,7 +47,8 @@ def test_R24_login_resend_and_change_of_phone(provider):
     assert browser.get("/recent/").status_code == 200
 
 
-def test_R24_first_phone(provider):
+@pytest.mark.threat("R24")
+def test_first_phone(provider):
     provider.configure(REQUIRED="all")
     alice = make_user(number="")
     browser = give_password()
@@ -56,7 +58,8 @@ def test_R24_first_phone(provider):
     assert logged_in() == [str(alice.pk)]
 
 
-def test_R24_sign_up_in_the_admin_and_its_sync_action(provider, atomic_requests):
+@pytest.mark.threat("R24")
+def test_sign_up_in_the_admin_and_its_sync_action(provider, atomic_requests):
     boss = make_user("boss")
     get_user_model().objects.filter(pk=boss.pk).update(is_staff=True, is_superuser=True)
     browser = give_password("boss")
@@ -76,7 +79,8 @@ def test_R24_sign_up_in_the_admin_and_its_sync_action(provider, atomic_requests)
     assert provider.count("users.create") == 2
 
 
-def test_R17_registration_waits_for_the_commit(provider):
+@pytest.mark.threat("R17")
+def test_registration_waits_for_the_commit(provider):
     with transaction.atomic():
         alice = make_user()
         assert provider.count("users.create") == 0
@@ -85,8 +89,9 @@ def test_R17_registration_waits_for_the_commit(provider):
     assert link_of(alice).state == VerigatorUser.State.REGISTERED
 
 
+@pytest.mark.threat("R24")
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL")
-def test_R24_the_server_sees_no_idle_transaction_during_a_call(provider):
+def test_the_server_sees_no_idle_transaction_during_a_call(provider):
     states: list[tuple[Any, ...]] = []
     mine, other = connection, connection.copy()
     pid = _pid(mine)

@@ -31,7 +31,8 @@ def trust(provider):
     return browser
 
 
-def test_B01_ten_parallel_right_pins_trust_one_browser(trusting, proofs):
+@pytest.mark.threat("B01")
+def test_ten_parallel_right_pins_trust_one_browser(trusting, proofs):
     alice = make_user()
     browser = give_password()
     trusting.slow_down()
@@ -45,7 +46,8 @@ def test_B01_ten_parallel_right_pins_trust_one_browser(trusting, proofs):
     assert sum(name in response.cookies for response in responses) == 1
 
 
-def test_B03_trust_that_is_ended_during_logins_lets_nobody_in_afterwards(trusting):
+@pytest.mark.threat("B03")
+def test_trust_that_is_ended_during_logins_lets_nobody_in_afterwards(trusting):
     alice = make_user()
     trusted = trust(trusting)
     trusting.slow_down()
@@ -62,7 +64,8 @@ def test_B03_trust_that_is_ended_during_logins_lets_nobody_in_afterwards(trustin
     assert late.get("/private/").status_code == 302
 
 
-def test_B06_trusted_logins_meanwhile_bring_a_guesser_no_tries(trusting):
+@pytest.mark.threat("B06")
+def test_trusted_logins_meanwhile_bring_a_guesser_no_tries(trusting):
     alice = make_user()
     trusted = trust(trusting)
     guesser = give_password()

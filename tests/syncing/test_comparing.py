@@ -41,7 +41,8 @@ def doubled(provider, monkeypatch):
     return double
 
 
-def test_R39_second_record_of_one_user_and_phone__is_deleted_and_the_one_in_use_kept(alice, doubled, records):
+@pytest.mark.threat("R39")
+def test_second_record_of_one_user_and_phone__is_deleted_and_the_one_in_use_kept(alice, doubled, records):
     link = alice.verigator
     surplus = doubled(link.id_in_service)
     assert set(records()) == {link.verigator_id, surplus}
@@ -51,7 +52,8 @@ def test_R39_second_record_of_one_user_and_phone__is_deleted_and_the_one_in_use_
     assert list(records()) == [link.verigator_id]
 
 
-def test_R13_deletion_by_name__takes_each_record_of_that_name(alice, provider, doubled, records):
+@pytest.mark.threat("R13")
+def test_deletion_by_name__takes_each_record_of_that_name(alice, provider, doubled, records):
     name = alice.verigator.id_in_service
     doubled(name)
     alice.delete()
@@ -60,7 +62,8 @@ def test_R13_deletion_by_name__takes_each_record_of_that_name(alice, provider, d
     assert not RemoteDeletion.objects.exists()
 
 
-def test_R18_lost_reply_that_left_two_records__adopts_one_and_deletes_the_other(alice, doubled, records):
+@pytest.mark.threat("R18")
+def test_lost_reply_that_left_two_records__adopts_one_and_deletes_the_other(alice, doubled, records):
     doubled(alice.verigator.id_in_service)
     VerigatorUser.objects.update(state=State.PENDING, verigator_id=None, registered_at=None)
     report = syncing.sync_all()
@@ -68,7 +71,8 @@ def test_R18_lost_reply_that_left_two_records__adopts_one_and_deletes_the_other(
     assert list(records()) == [VerigatorUser.objects.get().verigator_id]
 
 
-def test_R39_list_that_came_out_short__registers_nobody_anew(alice, provider, monkeypatch, records):
+@pytest.mark.threat("R39")
+def test_list_that_came_out_short__registers_nobody_anew(alice, provider, monkeypatch, records):
     before = records()
     monkeypatch.setattr(provider, "users", lambda: iter(()))
     assert syncing.sync_all().is_complete
@@ -76,7 +80,8 @@ def test_R39_list_that_came_out_short__registers_nobody_anew(alice, provider, mo
     assert records() == before
 
 
-def test_R39_record_that_is_neither_listed_nor_to_be_asked_for__is_left_to_a_later_run(alice, provider, monkeypatch):
+@pytest.mark.threat("R39")
+def test_record_that_is_neither_listed_nor_to_be_asked_for__is_left_to_a_later_run(alice, provider, monkeypatch):
     monkeypatch.setattr(provider, "users", lambda: iter(()))
     monkeypatch.setattr(provider, "exists", failing(InternalError(status=500)))
     report = syncing.sync_all()
@@ -84,7 +89,8 @@ def test_R39_record_that_is_neither_listed_nor_to_be_asked_for__is_left_to_a_lat
     assert VerigatorUser.objects.get().state == State.REGISTERED
 
 
-def test_R13_R14_id_that_is_taken_during_a_sync__is_given_up_and_the_same_run_cleans_up(
+@pytest.mark.threat("R13", "R14")
+def test_id_that_is_taken_during_a_sync__is_given_up_and_the_same_run_cleans_up(
     make_users, provider, monkeypatch, records
 ):
     """The provider makes the record, and says 409 all the same: what is left of that is gone when the run ends."""
@@ -106,7 +112,8 @@ def test_R13_R14_id_that_is_taken_during_a_sync__is_given_up_and_the_same_run_cl
     assert records() == dict(VerigatorUser.objects.values_list("verigator_id", "id_in_service"))
 
 
-def test_R14_id_that_is_taken_twice__is_left_to_a_later_run(make_users, provider, monkeypatch):
+@pytest.mark.threat("R14")
+def test_id_that_is_taken_twice__is_left_to_a_later_run(make_users, provider, monkeypatch):
     make_users(1)
     calls = []
 
@@ -120,7 +127,8 @@ def test_R14_id_that_is_taken_twice__is_left_to_a_later_run(make_users, provider
     assert report.errors == {"already_exists": 1}
 
 
-def test_R19_registration_that_somebody_died_with__is_waited_for_and_adopted(make_users, provider, records):
+@pytest.mark.threat("R19")
+def test_registration_that_somebody_died_with__is_waited_for_and_adopted(make_users, provider, records):
     make_users(1)
     syncing.make_missing_links()
     link = VerigatorUser.objects.get()
@@ -130,7 +138,8 @@ def test_R19_registration_that_somebody_died_with__is_waited_for_and_adopted(mak
     assert records() == {VerigatorUser.objects.get().verigator_id: link.id_in_service}
 
 
-def test_R18_restored_backup__is_in_order_after_one_run(make_users, records, provider):
+@pytest.mark.threat("R18")
+def test_restored_backup__is_in_order_after_one_run(make_users, records, provider):
     """Of before: nobody was registered yet, one user was not there, and one has been deleted since."""
     make_users(6)
     syncing.make_missing_links()
@@ -147,14 +156,16 @@ def test_R18_restored_backup__is_in_order_after_one_run(make_users, records, pro
     assert set(VerigatorUser.objects.values_list("verigator_id", flat=True)) < set(records())
 
 
-def test_R18_backup_from_before_a_user_was_registered__registers_anew_what_is_gone(alice, provider, records):
+@pytest.mark.threat("R18")
+def test_backup_from_before_a_user_was_registered__registers_anew_what_is_gone(alice, provider, records):
     provider.unregister(alice.verigator.verigator_id)
     report = syncing.sync_all()
     assert report.counts[Outcome.REPAIRED] == 1
     assert list(records()) == [VerigatorUser.objects.get().verigator_id]
 
 
-def test_R39_half_a_list__deletes_no_note_and_repairs_nobody(alice, provider, monkeypatch):
+@pytest.mark.threat("R39")
+def test_half_a_list__deletes_no_note_and_repairs_nobody(alice, provider, monkeypatch):
     RemoteDeletion.objects.create(id_in_service="of-a-lost-reply")
 
     def cut():
@@ -186,30 +197,32 @@ def terminal(monkeypatch):
     return sit_down
 
 
-def test_R39_unknown_records__are_only_counted(alice, strangers, records, capsys):
+@pytest.mark.threat("R39")
+def test_unknown_records__are_only_counted(alice, strangers, records, capsys):
     call_command("verigator_sync")
     assert "known to the provider, unknown here: 3" in capsys.readouterr().out
     assert set(strangers) < set(records())
 
 
-def test_R39_fix_unknown__refuses_where_nobody_can_be_asked(alice, strangers, provider, monkeypatch):
+@pytest.mark.threat("R39")
+def test_fix_unknown__refuses_where_nobody_can_be_asked(alice, strangers, provider, monkeypatch):
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
     monkeypatch.setattr(provider, "users", failing(AssertionError("asked")))
     with pytest.raises(Exception, match="--noinput"):
         call_command("verigator_sync", "--fix-unknown")
 
 
+@pytest.mark.threat("R39")
 @pytest.mark.parametrize("answer", ["", "no", "y", "Yes"])
-def test_R39_fix_unknown__does_nothing_without_a_yes(alice, strangers, records, terminal, answer, capsys):
+def test_fix_unknown__does_nothing_without_a_yes(alice, strangers, records, terminal, answer, capsys):
     terminal(answer)
     call_command("verigator_sync", "--fix-unknown")
     assert "Delete these 3 records" in capsys.readouterr().err
     assert set(strangers) < set(records())
 
 
-def test_R39_fix_unknown__deletes_them_after_a_yes_and_nothing_else(
-    alice, strangers, records, terminal, provider, capsys
-):
+@pytest.mark.threat("R39")
+def test_fix_unknown__deletes_them_after_a_yes_and_nothing_else(alice, strangers, records, terminal, provider, capsys):
     change = PhoneChange.objects.create(
         user=alice, phone_number="+37255500099", id_in_service="on-its-way", expires_at=timezone.now()
     )
@@ -223,17 +236,20 @@ def test_R39_fix_unknown__deletes_them_after_a_yes_and_nothing_else(
     assert set(records()) == {alice.verigator.verigator_id, change.verigator_id}
 
 
-def test_R39_fix_unknown__deletes_no_more_than_was_agreed_to(alice, strangers, records):
+@pytest.mark.threat("R39")
+def test_fix_unknown__deletes_no_more_than_was_agreed_to(alice, strangers, records):
     report = syncing.delete_unknown(2)
     assert (report.unknown_deleted, report.deleted) == (2, 2)
     assert len(records()) == 2
 
 
-def test_R39_fix_unknown_noinput__asks_nothing(alice, strangers, records):
+@pytest.mark.threat("R39")
+def test_fix_unknown_noinput__asks_nothing(alice, strangers, records):
     call_command("verigator_sync", "--fix-unknown", "--noinput", verbosity=0)
     assert list(records()) == [alice.verigator.verigator_id]
 
 
-def test_R39_fix_unknown__needs_the_list(db):
+@pytest.mark.threat("R39")
+def test_fix_unknown__needs_the_list(db):
     with pytest.raises(Exception, match="--due does not read"):
         call_command("verigator_sync", "--fix-unknown", "--due", "--noinput")

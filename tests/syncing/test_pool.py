@@ -32,8 +32,9 @@ def counted(provider, monkeypatch, answer):
     return calls
 
 
+@pytest.mark.threat("R11", "R40")
 @pytest.mark.parametrize("error", [InternalError(status=503), WrongCredentialsError(status=401)])
-def test_R11_R40_provider_that_is_down__is_left_alone_after_ten_calls(make_users, provider, monkeypatch, error, capsys):
+def test_provider_that_is_down__is_left_alone_after_ten_calls(make_users, provider, monkeypatch, error, capsys):
     make_users(200)
     calls = counted(provider, monkeypatch, lambda *args: failing(error)())
     with pytest.raises(CommandError) as caught:
@@ -47,7 +48,8 @@ def test_R11_R40_provider_that_is_down__is_left_alone_after_ten_calls(make_users
     assert rest.count() == 200 - len(calls)
 
 
-def test_R35_errors_now_and_then__do_not_end_the_run(make_users, provider, monkeypatch):
+@pytest.mark.threat("R35")
+def test_errors_now_and_then__do_not_end_the_run(make_users, provider, monkeypatch):
     make_users(100)
     real = provider.register
 
@@ -63,7 +65,8 @@ def test_R35_errors_now_and_then__do_not_end_the_run(make_users, provider, monke
     assert not report.is_complete
 
 
-def test_R10_pause_that_the_provider_asks_for__holds_all_workers(make_users, provider, monkeypatch):
+@pytest.mark.threat("R10")
+def test_pause_that_the_provider_asks_for__holds_all_workers(make_users, provider, monkeypatch):
     make_users(8)
     pauses = []
     monkeypatch.setattr(pool.Pace, "pause", lambda self, seconds: pauses.append(seconds))
@@ -79,7 +82,8 @@ def test_R10_pause_that_the_provider_asks_for__holds_all_workers(make_users, pro
     assert pauses == [20]
 
 
-def test_R10_M11_Retry_After_of_ten_years__ends_the_run_and_parks_nobody(make_users, provider, monkeypatch):
+@pytest.mark.threat("R10", "M11")
+def test_Retry_After_of_ten_years__ends_the_run_and_parks_nobody(make_users, provider, monkeypatch):
     make_users(20)
     ten_years = ThrottledError(status=429, retry_after=315_360_000)
     calls = counted(provider, monkeypatch, lambda *args: failing(ten_years)())
@@ -90,7 +94,8 @@ def test_R10_M11_Retry_After_of_ten_years__ends_the_run_and_parks_nobody(make_us
     assert (parked.last_error, parked.last_error_at is None) == ("throttled", False)
 
 
-def test_R15_refused_numbers__are_no_sign_that_the_provider_is_down(make_users, provider, monkeypatch):
+@pytest.mark.threat("R15")
+def test_refused_numbers__are_no_sign_that_the_provider_is_down(make_users, provider, monkeypatch):
     make_users(150)
     counted(provider, monkeypatch, lambda *args: failing(InvalidDataError(status=422))())
     report = syncing.sync_all()
@@ -175,7 +180,8 @@ def test_error_that_is_not_the_provider_s__ends_the_run_and_frees_its_place(make
     assert syncing.sync_all().counts[Outcome.REGISTERED] == 3
 
 
-def test_R23_ID_IN_SERVICE_that_fails_for_one__does_not_stop_the_others(make_users, settings, caplog):
+@pytest.mark.threat("R23")
+def test_ID_IN_SERVICE_that_fails_for_one__does_not_stop_the_others(make_users, settings, caplog):
     def broken(user):
         return f"{1 / (user.username != 'u1')}"
 
@@ -186,7 +192,8 @@ def test_R23_ID_IN_SERVICE_that_fails_for_one__does_not_stop_the_others(make_use
     assert caplog.text.count("id_failed user=") == 1
 
 
-def test_R28_database_that_is_locked_for_a_moment__loses_no_answer(transactional_db, make_users, monkeypatch, records):
+@pytest.mark.threat("R28")
+def test_database_that_is_locked_for_a_moment__loses_no_answer(transactional_db, make_users, monkeypatch, records):
     from django.db import OperationalError
 
     make_users(40)

@@ -19,7 +19,8 @@ from django_verigator.models import SyncRun, VerigatorUser
 from .conftest import failing
 
 
-def test_R34_second_run__stops_with_a_message_and_a_code_of_its_own(db, capsys):
+@pytest.mark.threat("R34")
+def test_second_run__stops_with_a_message_and_a_code_of_its_own(db, capsys):
     held = runs.start(dict)
     with pytest.raises(CommandError, match="Another run is under way since") as caught:
         call_command("verigator_sync", "--json")
@@ -40,18 +41,21 @@ def test_second_run__says_in_which_time_the_first_began(db, settings, use_tz, zo
     assert f"free at {row.lease_until:%H:%M:%S}{zone}." in str(caught.value)
 
 
-def test_R34_place_of_a_killed_run__is_free_when_its_lease_has_run_out(db):
+@pytest.mark.threat("R34")
+def test_place_of_a_killed_run__is_free_when_its_lease_has_run_out(db):
     runs.start(dict)
     SyncRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert syncing.sync_all().is_complete
     assert list(SyncRun.objects.order_by("pk").values_list("outcome", "slot")) == [("killed", None), ("complete", None)]
 
 
-def test_R33_lease_of_a_run__outlasts_those_of_its_registrations():
+@pytest.mark.threat("R33")
+def test_lease_of_a_run__outlasts_those_of_its_registrations():
     assert runs.LEASE_SECONDS >= syncing.registration.LEASE_SECONDS + 2 * runs.BEAT_SECONDS
 
 
-def test_R34_run_that_lost_its_place__stops_and_leaves_the_other_s_row_alone(db):
+@pytest.mark.threat("R34")
+def test_run_that_lost_its_place__stops_and_leaves_the_other_s_row_alone(db):
     slept = runs.start(dict)
     SyncRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     other = runs.start(dict)
@@ -88,7 +92,8 @@ def test_rows_of_old_runs__do_not_pile_up(db, monkeypatch):
     assert SyncRun.objects.count() <= 3
 
 
-def test_R33_run_that_is_told_to_stop__finishes_what_is_under_way_and_leaves_the_rest_due(
+@pytest.mark.threat("R33")
+def test_run_that_is_told_to_stop__finishes_what_is_under_way_and_leaves_the_rest_due(
     make_users, provider, monkeypatch
 ):
     make_users(50)

@@ -1,7 +1,7 @@
 """Reads catalogue.txt: the protections that are taken away, one at a time.
 
-A weakening begins with ``* `` and what the site then no longer does. ``tests:`` are words for pytest's ``-k`` (ids of
-the rows of threats.md, as a rule): those tests run first. ``suite:`` is where its tests are, if not in ``EVERYWHERE``.
+A weakening begins with ``* `` and what the site then no longer does. ``tests:`` are words for pytest's ``-k`` (ids that
+tests carry in a marker, as a rule): those tests run first. ``suite:`` is where its tests are, if not in ``EVERYWHERE``.
 Then each ``--- file`` (below django_verigator/) is followed by lines as in a diff: ``-`` goes, ``+`` comes, a blank in
 front stays. The lines that go or stay must stand in the file exactly once.
 """
