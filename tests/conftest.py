@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,6 +116,26 @@ def pytest_itemcollected(item: pytest.Item) -> None:
             item.extra_keyword_matches.update(mark.args)
 
 
+# --- fast and thorough ------------------------------------------------------------------------------------------------
+
+# What takes long, or starts programs and servers of its own; a test's own marker goes before its folder's.
+THOROUGH = (
+    *("attacks", "browser", "bulk", "contract", "contrib", "example", "faults", "kills", "neighbours", "network"),
+    *("package", "races", "scale", "servers", "walk"),
+    *(f"client/test_client_{name}.py" for name in ("limits", "patched", "reuse", "stream", "words")),
+    *("docs/test_snippets.py", "sandbox/test_page_in_browser.py", "test_provider_faults.py"),
+)
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    thorough = [_HERE / name for name in THOROUGH]
+    for item in items:
+        if not {"fast", "thorough"} & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("thorough" if any(item.path.is_relative_to(path) for path in thorough) else "fast")
+
+
 # --- what a run did not try -------------------------------------------------------------------------------------------
 
 SERVERS = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
@@ -143,7 +164,7 @@ def left_out() -> list[str]:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.section("what this run did not try", sep="-")
     terminalreporter.line("Left out:")
-    if deselected := len(terminalreporter.stats.get("deselected", [])):
-        terminalreporter.line(f"  {deselected} tests that were deselected")
+    if chosen := terminalreporter.config.option.markexpr:
+        terminalreporter.line(f'  tests that are not "{chosen}" (without -m all are run; tests/README.md)')
     for what in left_out():
         terminalreporter.line(f"  {what}")
