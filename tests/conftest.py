@@ -123,7 +123,7 @@ THOROUGH = (
     *("attacks", "browser", "bulk", "contract", "contrib", "example", "faults", "kills", "neighbours", "network"),
     *("package", "races", "scale", "servers", "walk"),
     *(f"client/test_client_{name}.py" for name in ("limits", "patched", "reuse", "stream", "words")),
-    *("docs/test_snippets.py", "sandbox/test_page_in_browser.py", "test_provider_faults.py"),
+    *("docs/test_snippets.py", "sandbox/test_phone_page_in_browser.py", "test_provider_faults.py"),
 )
 _HERE = Path(__file__).parent
 
