@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Q
 
 from .. import db, events, shown
@@ -31,7 +32,7 @@ class Erased:
     left: int
 
 
-def erase(user: Any, *, by: str) -> Erased:
+def erase(user: AbstractBaseUser, *, by: str) -> Erased:
     """Erase what is stored about a user: phone, names at the provider, codes, browsers, and each PIN asked for.
 
     Here it is gone when this returns, whether or not the provider answers. The second step ends as by a reset; no mail
@@ -52,7 +53,7 @@ def erase(user: Any, *, by: str) -> Erased:
     return Erased(len(waiting) - left, left)
 
 
-def _erase_here(user: Any) -> Q:
+def _erase_here(user: AbstractBaseUser) -> Q:
     """Erase the rows; return which of the deletions that wait are this user's."""
     with db.atomic():
         VerigatorUser.objects.filter(user_id=user.pk).lock()

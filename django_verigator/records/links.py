@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -18,20 +19,20 @@ from . import site_phones
 State = VerigatorUser.State
 
 
-def find(user: Any) -> VerigatorUser | None:
+def find(user: AbstractBaseUser) -> VerigatorUser | None:
     link = VerigatorUser.objects.filter(user_id=user.pk).first()
     if link is not None:
         _know_user(link, user)
     return link
 
 
-def _know_user(link: VerigatorUser, user: Any) -> None:
+def _know_user(link: VerigatorUser, user: AbstractBaseUser) -> None:
     # Spares link.user its query. Not the other way round: user.verigator is to show what is stored when it is asked.
     VerigatorUser._meta.get_field("user").set_cached_value(link, user)
 
 
 @sensitive_variables()  # the guard comes here too, and its frames hold the number
-def ensure(user: Any) -> VerigatorUser | None:
+def ensure(user: AbstractBaseUser) -> VerigatorUser | None:
     """Return the user's link, written now if it is missing; a phone nobody confirmed yet follows the site's.
 
     A later change of a confirmed phone is not taken over: it stays a proposal until the user confirms it.
@@ -44,14 +45,14 @@ def ensure(user: Any) -> VerigatorUser | None:
     return link
 
 
-def new(user: Any) -> VerigatorUser:
+def new(user: AbstractBaseUser) -> VerigatorUser:
     """Return the link of a user who has none, not stored yet; ``tell_of_unusable`` when it is."""
     link = VerigatorUser(user_id=user.pk, **_unregistered(site_phones.phone_of(user)))
     _know_user(link, user)
     return link
 
 
-def _make_link(user: Any) -> VerigatorUser | None:
+def _make_link(user: AbstractBaseUser) -> VerigatorUser | None:
     link = new(user)
 
     def insert() -> None:
@@ -84,7 +85,7 @@ def _unregistered(raw: str | None) -> dict[str, Any]:
     return {"phone_number": number, "state": State.PENDING, "last_error": ""}
 
 
-def number_to_take_over(link: VerigatorUser | None, user: Any) -> str:
+def number_to_take_over(link: VerigatorUser | None, user: AbstractBaseUser) -> str:
     """Return the number (E.164) of the site that the next login, or sync, takes over for this user, or ""."""
     if link is not None and link.confirmed_at is not None:
         return ""
@@ -92,7 +93,7 @@ def number_to_take_over(link: VerigatorUser | None, user: Any) -> str:
     return "" if link is not None and number == link.phone_number else number
 
 
-def follow_site_phone(link: VerigatorUser, user: Any) -> None:
+def follow_site_phone(link: VerigatorUser, user: AbstractBaseUser) -> None:
     """Have a link whose phone nobody confirmed take over the number that the site has now, or say why there is none."""
     raw = site_phones.phone_of(user)
     number = site_phones.as_e164(raw)

@@ -9,11 +9,12 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.utils import timezone
 
-from .. import conf, events, rate_limits, signals
-from ..backends import BaseBackend, protected_call
+from .. import conf, events, signals
+from ..backends import BaseBackend, CallOrigin, protected_call
 from ..digests import digest
 from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
 from ..models import RemoteDeletion, VerigatorUser
@@ -47,7 +48,7 @@ class NotRegistered(VerigatorError):  # noqa: N818 - the reason is in the log al
     reason = "not_registered"
 
 
-def new_id_in_service(user: Any) -> str:
+def new_id_in_service(user: AbstractBaseUser) -> str:
     """Return a fresh id for a user and one phone: readable in front, unguessable behind (at most 57 characters)."""
     readable = conf.current().ID_IN_SERVICE
     try:
@@ -94,7 +95,7 @@ def register(
 
 
 def _create(backend: BaseBackend, link: VerigatorUser, address: str | None, timeout: float | None) -> str:
-    with protected_call(backend, rate_limits.cause(link.user_id, digest("phone", link.phone_number), address), timeout):
+    with protected_call(backend, CallOrigin.of(link.user_id, digest("phone", link.phone_number), address), timeout):
         return backend.register(link.phone_number, link.id_in_service or "", timeout=timeout)
 
 

@@ -1,10 +1,16 @@
+"""Bringing the site's links and the provider's records together, one user or all of them."""
+
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from threading import Event
 from typing import Any
 
-from ... import conf, rate_limits
-from ...backends import protected_call
+from django.contrib.auth.base_user import AbstractBaseUser
+
+from ... import conf
+from ...backends import CallOrigin, protected_call
 from ...exceptions import VerigatorError
 from ...models import SyncRun, VerigatorUser
 from .. import links, registration
@@ -20,7 +26,9 @@ from .stages import Registering
 from .workers import WorkerPool
 
 
-def sync_user(user: Any, *, timeout: float | None = None) -> tuple[VerigatorUser | None, RegistrationResult]:
+def sync_user(
+    user: AbstractBaseUser, *, timeout: float | None = None
+) -> tuple[VerigatorUser | None, RegistrationResult]:
     """Register one user if that is missing, and repair the record if the provider has lost it.
 
     Args:
@@ -34,7 +42,7 @@ def sync_user(user: Any, *, timeout: float | None = None) -> tuple[VerigatorUser
         return link, RegistrationResult.UNCHANGED
     if link.state == State.REGISTERED:
         try:
-            with protected_call(backend, rate_limits.cause(link.user_id), timeout):
+            with protected_call(backend, CallOrigin.of(link.user_id), timeout):
                 exists = backend.exists(link.verigator_id or "", timeout=timeout)
             if exists:
                 return link, RegistrationResult.UNCHANGED
