@@ -20,8 +20,9 @@ from django.utils import timezone
 from django_verigator import signals
 from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InternalError, InvalidDataError, RequestTimeoutError, ResourceAlreadyExistsError
-from django_verigator.flows import policy
+from django_verigator.flows import policy, support
 from django_verigator.models import RemoteDeletion, VerigatorUser
+from django_verigator.models.link import NO_REGISTRATION
 from django_verigator.records import backoff, registration, site_phones
 from django_verigator.records.registration import RegistrationResult
 from tests.site.models import Courier, Member, User
@@ -580,3 +581,26 @@ def test_saves_that_time_out__do_not_open_the_circuit_of_a_login(
                 User.objects.create_user(f"user{number}", password=PASSWORD, phone_number=f"+3725550020{number}")
     assert give_password(browser, "user0")["Location"] == "/accounts/verify/"
     assert browser.post("/accounts/verify/", {"pin": sent_pin()})["Location"] == "/private/"
+
+
+def reset(user):
+    support.reset(user, by="somebody")
+
+
+def new_number(user):
+    user.phone_number = "+37255500091"
+    user.save()
+
+
+@pytest.mark.parametrize("change", [reset, new_number])
+def test_registration_that_is_given_up__leaves_nothing_of_its_record(alice, change):
+    now = timezone.now()
+    traces = {"seen_at": now, "last_error": "timeout", "last_error_at": now, "attempts": 3, "next_attempt_at": now}
+    VerigatorUser.objects.update(**traces)
+    assert VerigatorUser.objects.get().verigator_id
+    change(alice)
+    link = VerigatorUser.objects.get()
+    assert {name: getattr(link, name) for name in NO_REGISTRATION if name != "id_in_service"} == {
+        name: value for name, value in NO_REGISTRATION.items() if name != "id_in_service"
+    }
+    assert RemoteDeletion.objects.count() == 1
