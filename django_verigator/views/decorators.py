@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
@@ -22,6 +22,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 
 from .. import events
 from ..db import RetriesExhaustedError
+from .session_store import SessionStoreError, store_errors_marked
 
 logger = logging.getLogger("django_verigator")
 
@@ -32,17 +33,12 @@ def answer_without_sessions(view: Callable[..., HttpResponseBase]) -> Callable[.
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
-            return view(request, *args, **kwargs)
-        except (TypeError, ValueError):  # something that the site has put into the session and cannot be stored
-            raise
-        except Exception as error:
-            # A store raises what its database or cache raises; that it was the store, only the way there tells.
-            store = {cls.__module__ for cls in type(request.session).__mro__}
-            frames = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
-            if store.isdisjoint(frames):
-                raise
+            with store_errors_marked(request.session):
+                return view(request, *args, **kwargs)
+        except (SessionStoreError, CreateError, UpdateError) as failure:
+            error = failure.__cause__ if isinstance(failure, SessionStoreError) and failure.__cause__ else failure
             logger.error("session_failed error=%s", events.describe(error), exc_info=events.traceback_alone(error))
-        # Plain, since the site's own page may well ask for the session.
+        # Plain text: the site's own error page may ask for the session.
         return _unavailable(gettext("We cannot sign you in at the moment. Try again in a little while."))
 
     return wrapper
