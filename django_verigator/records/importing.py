@@ -54,44 +54,51 @@ def import_users(
     dry_run: bool = False,
     refuse: Callable[[Row, Verdict], None] = lambda row, verdict: None,
 ) -> ImportReport:
-    """Write a link for each row. Nothing is sent to anybody; rows without a UserID wait for ``verigator_sync``.
+    """Write a link for each row. Nothing is sent to users; rows without a UserID wait for ``verigator_sync``.
 
-    Doing it twice does no harm, and after an interruption it is simply done again: what is in already stays.
+    Idempotent: after an interruption it is run again, and rows that are in already are unchanged.
 
     Args:
         read: returns the rows from the first one; called several times, so that they need not fit into memory.
-        confirmed: the phones were confirmed by their users where they come from, so they are not replaced by the
-            site's; else each is confirmed by its user's first right PIN.
+        confirmed: whether the users confirmed these phones in the system they come from, so that the site's number
+            does not replace them; else a user's first right PIN confirms the phone.
         verify: refuse a UserID that is not in the provider's list.
-        skip_refused: write the rows that are not refused; else nothing is written if one is.
+        skip_refused: write the rows that are not refused; else one refusal means that nothing is written.
         dry_run: check only.
-        refuse: told of each row that is refused, and why.
+        refuse: called with each refused row and the reason.
 
     Raises:
         VerigatorError: the provider's list could not be read; nothing is written.
     """
-
-    def rows() -> Iterator[Row]:
-        return map(import_rows.cleaned, read())
-
-    doubled = _doubled(rows())
+    doubled = _doubled(map(import_rows.cleaned, read()))
     known = _known_to_the_provider() if verify else None
-    report = ImportReport()
-    told: set[int] = set()
-    for row, verdict in _Importer(confirmed, doubled, known).judge(rows()):
-        report.counts[verdict] += 1
-        if verdict.is_refusal:
-            told.add(row.line)
-            refuse(row, verdict)
+    judged = _Importer(confirmed, doubled, known).judge(map(import_rows.cleaned, read()))
+    report, refused_lines = _count(judged, refuse, set())
     if dry_run or (report.refused and not skip_refused):
         return report
-    written = ImportReport(is_written=True)
-    for row, verdict in _Importer(confirmed, doubled, known).write(rows()):
-        written.counts[verdict] += 1
-        if verdict.is_refusal and row.line not in told:
-            refuse(row, verdict)
-    logger.info("imported new=%s changed=%s", written.counts[Verdict.NEW], written.counts[Verdict.CHANGED])
-    return written
+    written = _Importer(confirmed, doubled, known).write(map(import_rows.cleaned, read()))
+    report, _ = _count(written, refuse, refused_lines)
+    report.is_written = True
+    logger.info("imported new=%s changed=%s", report.counts[Verdict.NEW], report.counts[Verdict.CHANGED])
+    return report
+
+
+def _count(
+    rows: Iterable[tuple[Row, Verdict]], refuse: Callable[[Row, Verdict], None], already_refused: set[int]
+) -> tuple[ImportReport, set[int]]:
+    """Count the verdicts, and call ``refuse`` for each refused row whose line is not in ``already_refused``.
+
+    Returns:
+        The counts, and the lines of all refused rows.
+    """
+    report, lines = ImportReport(), set()
+    for row, verdict in rows:
+        report.counts[verdict] += 1
+        if verdict.is_refusal:
+            lines.add(row.line)
+            if row.line not in already_refused:
+                refuse(row, verdict)
+    return report, lines
 
 
 def _doubled(rows: Iterable[Row]) -> set[tuple[str, str]]:
