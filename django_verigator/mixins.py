@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 from .decorators import verified_required
 
+__all__ = ["VerifiedRequiredMixin"]
+
 
 class VerifiedRequiredMixin:
-    """``verified_required`` for a class-based view, sync or async. Goes before the view class.
+    """Applies ``verified_required`` to a class-based view, sync or async. Stands before the view class.
 
     Attributes:
         max_age: how old the last proof may be; None for any age.

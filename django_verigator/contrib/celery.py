@@ -98,7 +98,7 @@ class Dispatcher:
 
     def __call__(self, link_pk: int) -> None:
         # Whoever saved a user does not wait for a broker that is down: verigator_sync finds what was not sent.
-        self.broker.hand_over(register_link, link_pk, seconds=time_budget.current().left, retry=False)
+        self.broker.hand_over(register_link, link_pk, seconds=time_budget.current().remaining, retry=False)
 
     def batch(self, link_pks: list[int]) -> None:
         self.broker.hand_over(register_links, link_pks, seconds=BATCH_SECONDS)

@@ -1,7 +1,7 @@
-"""Importing users who come with a phone from elsewhere, and with a UserID if they used Verigator before.
+"""Import users with a phone from another system, and with a UserID if they used Verigator there.
 
-Every row is checked before one is written, and again when it is. Only what has not changed since is written: links by
-conditional UPDATEs, new ones under the unique columns.
+Every row is checked before the first is written, and again when it is written. Conditional UPDATEs and unique columns
+keep an import from overwriting what has changed since.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ImportReport:
 
     Attributes:
         counts: rows by verdict.
-        is_written: whether anything was to be written; not after a refusal, nor on a dry run.
+        is_written: False on a dry run, and after a refusal without ``skip_refused``.
     """
 
     counts: Counter[Verdict] = field(default_factory=Counter)
@@ -102,7 +102,7 @@ def _count(
 
 
 def _doubled(rows: Iterable[Row]) -> set[tuple[str, str]]:
-    """Return what stands in more than one row: both are refused, since either may be the wrong one."""
+    """Return the keys that stand in more than one row; all of these are refused, since any may be wrong."""
     seen: set[int] = set()  # hashes, since a file may have a million rows
     doubled: set[tuple[str, str]] = set()
     for row in rows:
@@ -141,7 +141,7 @@ class _Importer:
             try:
                 with db.atomic():
                     import_cases.write(cases)
-            except IntegrityError:  # somebody has taken one of the users or UserIDs meanwhile
+            except IntegrityError:  # another process has taken a user or a UserID meanwhile
                 self._users = seen
                 cases = [self._write_alone(row) for row in batch]
             for case in cases:
@@ -164,17 +164,17 @@ class _Importer:
         user = facts.users.get(row.username)
         pk = user.pk if user is not None else None
         number = ""
-        verdict = row.problem or self._of_user(row, user)
+        verdict = row.problem or self._user_verdict(row, user)
         if verdict is None:
             number, verdict = import_rows.number(row)
-        verdict = verdict or self._of_ids(row, user, facts)
+        verdict = verdict or self._ids_verdict(row, user, facts)
         link = facts.links.get(pk)
         if verdict is None:
             self._users.add(pk)
-            verdict = self._of_link(row, user, link, number)
+            verdict = self._link_verdict(row, user, link, number)
         return Case(row, verdict, user, link, number, self._confirmed)
 
-    def _of_user(self, row: Row, user: Any) -> Verdict | None:
+    def _user_verdict(self, row: Row, user: Any) -> Verdict | None:
         if user is None:
             return Verdict.UNKNOWN_USER
         if ("user", row.username) in self._doubled or user.pk in self._users:
@@ -183,7 +183,7 @@ class _Importer:
             return Verdict.USER_ID_TWICE
         return None
 
-    def _of_ids(self, row: Row, user: Any, facts: Facts) -> Verdict | None:
+    def _ids_verdict(self, row: Row, user: Any, facts: Facts) -> Verdict | None:
         if not row.user_id:
             return Verdict.BAD_ID_IN_SERVICE if row.id_in_service else None
         if self._backend is None:
@@ -194,10 +194,10 @@ class _Importer:
             return Verdict.BAD_ID_IN_SERVICE
         if self._known is not None and row.user_id not in self._known:
             return Verdict.UNKNOWN_USER_ID
-        return facts.whose(row, user)
+        return facts.id_conflict(row, user)
 
-    def _of_link(self, row: Row, user: Any, link: VerigatorUser | None, number: str) -> Verdict:
-        # Else the next login would put the site's number, not yet registered, in the place of this one.
+    def _link_verdict(self, row: Row, user: Any, link: VerigatorUser | None, number: str) -> Verdict:
+        # Else the next login would replace this number with the site's.
         is_confirmed = self._confirmed or (link is not None and link.confirmed_at is not None)
         if not is_confirmed and site_phones.as_e164(site_phones.phone_of(user)) not in ("", number):
             return Verdict.OTHER_PHONE_ON_SITE

@@ -10,30 +10,31 @@ from ...models import SyncRun, VerigatorUser
 from ..registration import RegistrationResult
 
 SHOWN_FAILURES = 100
-"""Failures that a report names; of the others it has the number."""
+"""How many failures a report names; the others are only counted."""
 
 LEFT = (RegistrationResult.BUSY, RegistrationResult.POSTPONED)
 
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a run did. It does not grow with the number of users.
+    """What a run did; its size does not depend on the number of users.
 
     Attributes:
         counts: users by outcome.
-        failures: username, as it may be shown, and last error of the first users who are not registered although a
-            phone is there.
-        errors: how many such users, by their last error.
-        deleted, deletions_left: records at the provider that had to go.
-        deletions_parked: the same where no entry of BACKENDS keeps records, so that nobody can be asked.
+        failures: username, as it may be shown, and last error of the first users who have a phone and are not
+            registered.
+        errors: all such users, by last error.
+        deleted, deletions_left: records deleted at the provider, and still to be deleted.
+        deletions_parked: records to be deleted, where no entry of BACKENDS keeps records.
         unknown: records at the provider that no link here knows.
-        unknown_deleted: how many of them ``delete_unknown`` has noted for deletion.
+        unknown_deleted: how many of them ``delete_unknown`` scheduled for deletion.
         handed_over: links given to a task queue.
-        unchecked: records that were not in the list, and about which the provider could not be asked.
-        proposals: numbers that the site has changed and their users have not confirmed; that is not the run's to do.
+        unchecked: records that were not in the list, and for which the provider could not be asked.
+        proposals: numbers that the site has changed and their users have not confirmed; a run leaves them to the users.
         error: why the provider's list could not be read to its end, or "".
-        down: the error for which the run gave the provider up, or "".
-        stopped: the run was told to stop.
+        down: the error after which the provider counts as down, or "".
+        why: the cause of the last call that could not reach the provider, or "".
+        stopped: whether the run was told to stop.
     """
 
     counts: Counter[RegistrationResult] = field(default_factory=Counter)
@@ -62,7 +63,7 @@ class SyncReport:
 
     @property
     def failed(self) -> int:
-        """How many users are not registered although a phone is there."""
+        """How many users have a phone and are not registered."""
         return sum(self.errors.values())
 
     @property
