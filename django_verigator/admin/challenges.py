@@ -44,7 +44,7 @@ class ChallengeAdmin(ReadOnlyAdmin):
         return False
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Leave the dates above the list out where the database cannot tell them: MariaDB without time zone tables."""
+        """Leave out the date hierarchy where the database knows no time zones: MariaDB without its tables."""
         changelist = super().get_changelist_instance(request)
         if not connections[changelist.queryset.db].features.has_zoneinfo_database:
             changelist.date_hierarchy = None

@@ -93,7 +93,7 @@ def run_now(link_pk: int) -> None:
 
 
 def run_in_worker(link_pk: int) -> None:
-    """Register a link in a task queue's worker, if it is due: a task that is delivered again must not undo the backoff."""
+    """Register a link in a task queue's worker, if it is due: a repeated delivery must not undo the backoff."""
     _attempt(link_pk, force=False)
 
 

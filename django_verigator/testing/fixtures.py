@@ -12,7 +12,7 @@ from . import Message, outbox, reset, sandbox
 
 @pytest.fixture(autouse=True)
 def _fresh_phones() -> None:
-    """No test sees what another one had sent."""
+    """Begin each test without messages and faults of another one."""
     reset()
 
 

@@ -66,7 +66,7 @@ def release(links: Collection[VerigatorUser]) -> None:
 
 
 class _UserIds(Func):
-    """A CASE from ``id_in_service`` to UserID; Django's Case and When cost more than the rest of a bulk registration."""
+    """A CASE from ``id_in_service`` to UserID; Django's Case costs more than the rest of a bulk registration."""
 
     def __init__(self, user_ids: Mapping[str, str]) -> None:
         super().__init__(F("id_in_service"), output_field=CharField())

@@ -139,7 +139,7 @@ class WorkerPool:
         """Call for everything that the stage fetches.
 
         Args:
-            tick: called at least twice a second, with how many items are done.
+            tick: called about every second, with how many items are done.
 
         Raises:
             Exception: what a call raised that is neither VerigatorError nor NotCalledError, after all are settled.
