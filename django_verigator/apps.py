@@ -1,3 +1,5 @@
+"""The app's configuration: its receivers and checks."""
+
 from __future__ import annotations
 
 import sys

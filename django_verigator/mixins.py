@@ -22,6 +22,7 @@ class VerifiedRequiredMixin:
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Callable[..., Any]:
+        """Return the guarded view; ``max_age`` may be given here too."""
         view = super().as_view(**initkwargs)  # type: ignore[misc]
         guarded: Callable[..., Any] = verified_required(max_age=initkwargs.get("max_age", cls.max_age))(view)
         return guarded

@@ -16,6 +16,8 @@ from .base import ReadOnlyAdmin
 
 @admin.register(Challenge)
 class ChallengeAdmin(ReadOnlyAdmin):
+    """Shows the audit log: every challenge, with its outcome."""
+
     list_display = ("created_at", "user", "purpose", "method", "masked_phone", "outcome", "tries", "ip")
     list_filter = ("outcome", "purpose", "method")
     search_fields = (f"user__{get_user_model().USERNAME_FIELD}", "ip")

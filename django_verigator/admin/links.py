@@ -52,6 +52,8 @@ class LastErrorFilter(admin.SimpleListFilter):
 
 @admin.register(VerigatorUser)
 class VerigatorUserAdmin(ReadOnlyAdmin):
+    """Shows the links, with the actions of support."""
+
     change_list_template = "django_verigator/admin/links.html"
     # Over a million rows the second count, of all rows, costs as much as the page.
     show_full_result_count = False

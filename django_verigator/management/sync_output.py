@@ -21,7 +21,7 @@ _PARKED = "to be deleted at a provider that is not listed"
 
 
 def advice(errors: Iterable[str]) -> str:
-    """Return what the site can do about the first of these errors that it can do something about, or ""."""
+    """Return the advice on the first error for which there is one, or ""."""
     return next((_ADVICE[error] for error in errors if error in _ADVICE), "")
 
 

@@ -14,7 +14,7 @@ def find_user(username: str) -> Any:
     """Return the user of this name.
 
     Raises:
-        CommandError: there is none.
+        CommandError: no user has it.
     """
     model = get_user_model()
     try:

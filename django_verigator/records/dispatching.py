@@ -102,5 +102,5 @@ def _attempt(link_pk: int, *, timeout: float | None = None, force: bool = True) 
     if link is not None:
         try:
             registration.register(link, timeout=timeout, force=force)
-        except Exception as error:  # noqa: BLE001 - after commit nobody is left to handle it; a setting may be wrong
+        except Exception as error:  # noqa: BLE001 - after commit no caller can handle it; a setting may be wrong
             events.site_failed("registration_failed", link.user, error)

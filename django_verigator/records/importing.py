@@ -42,6 +42,7 @@ class ImportReport:
 
     @property
     def refused(self) -> int:
+        """How many rows were refused."""
         return sum(count for verdict, count in self.counts.items() if verdict.is_refusal)
 
 
@@ -102,7 +103,7 @@ def _count(
 
 
 def _doubled(rows: Iterable[Row]) -> set[tuple[str, str]]:
-    """Return the keys that stand in more than one row; all of these are refused, since any may be wrong."""
+    """Return the keys that stand in more than one row; all their rows are refused, since any may be wrong."""
     seen: set[int] = set()  # hashes, since a file may have a million rows
     doubled: set[tuple[str, str]] = set()
     for row in rows:
@@ -130,11 +131,13 @@ class _Importer:
         self._users: set[Any] = set()
 
     def judge(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Verdict]]:
+        """Yield each row with its verdict; write nothing."""
         for batch in _batches(rows):
             for case in self._cases(batch):
                 yield case.row, case.verdict
 
     def write(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Verdict]]:
+        """Write the rows that are not refused; yield each row with its verdict."""
         for batch in _batches(rows):
             seen = set(self._users)
             cases = self._cases(batch)

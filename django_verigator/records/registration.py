@@ -114,7 +114,7 @@ def lease(link: VerigatorUser, *, force: bool) -> bool:
 
 
 def mark_registered(link: VerigatorUser, user_id: str) -> None:
-    """Store the UserID; where the link has another phone by now, schedule the record's deletion."""
+    """Store the UserID; where the link has another phone now, schedule the record's deletion."""
     try:
         is_stored = link.mark_registered(user_id)
     except IntegrityError:

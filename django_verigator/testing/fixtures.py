@@ -18,12 +18,12 @@ def _fresh_phones() -> None:
 
 @pytest.fixture
 def verigator_outbox() -> list[Message]:
-    """The messages of the locmem backend, newest last."""
+    """Return the messages of the locmem backend, newest last."""
     return outbox
 
 
 @pytest.fixture
 def verigator_sandbox() -> Iterator[Sandbox]:
-    """The sandbox, as the site's only provider."""
+    """Run the sandbox as the site's only provider."""
     with sandbox() as running:
         yield running

@@ -1,4 +1,4 @@
-"""The context that every page has."""
+"""The template context that every page has."""
 
 from __future__ import annotations
 

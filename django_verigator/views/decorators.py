@@ -28,7 +28,7 @@ logger = logging.getLogger("django_verigator")
 
 
 def answer_without_sessions(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Answer 503 where the site's session store fails; nobody is logged in then."""
+    """Answer 503 where the site's session store fails; no user is logged in then."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -47,6 +47,7 @@ class PendingView(auth_views.RedirectURLMixin, View):
         return with_referrer_policy(super().dispatch(request, *args, **kwargs))
 
     def no_pending_login(self) -> HttpResponseBase:
+        """Redirect a browser whose login is not pending or has ended."""
         if self.request.user.is_authenticated:
             pending.drop(self.request)
             return HttpResponseRedirect(self.landing(""))

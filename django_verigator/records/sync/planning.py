@@ -26,6 +26,7 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
+        """Whether a run would find nothing to do."""
         to_do = self.missing_links + self.not_taken_over + self.waiting + self.lost + self.deletions
         return not (to_do or self.error)
 

@@ -54,6 +54,7 @@ class SyncReport:
     stopped: bool = False
 
     def add(self, link: VerigatorUser, outcome: RegistrationResult) -> None:
+        """Count a link, and name it if it has a phone and is not registered."""
         self.counts[outcome] += 1
         if outcome in (*LEFT, RegistrationResult.REFUSED):
             error = link.last_error or outcome.value
@@ -68,6 +69,7 @@ class SyncReport:
 
     @property
     def outcome(self) -> SyncRun.Outcome:
+        """The outcome to store with the run."""
         if self.down:
             return SyncRun.Outcome.PROVIDER_DOWN
         if self.stopped:
@@ -81,7 +83,7 @@ class SyncReport:
         return self.outcome == SyncRun.Outcome.COMPLETE
 
     def as_counts(self) -> dict[str, int]:
-        """Return the numbers by plain names, for a row and for ``--json``."""
+        """Return the counts by name, for the run's row and for ``--json``."""
         counts = {outcome.name.lower(): count for outcome, count in self.counts.items() if count}
         return counts | {
             "failed": self.failed,

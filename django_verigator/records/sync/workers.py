@@ -120,6 +120,7 @@ class WorkerPool:
 
     @property
     def is_stopping(self) -> bool:
+        """Whether no call is begun any more."""
         return self.stop.is_set() or self.down is not None
 
     def __enter__(self) -> WorkerPool:
