@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 def is_verified(request: HttpRequest) -> bool:
     """Whether the session behind this request has proved the second factor of the user who is logged in.
 
-    False for a user who is logged in and owes no second step. Imports nothing, so that the sandbox and the client stay
-    usable without Django: the middleware has put the answer on the request.
+    False for a user who is logged in and need not use two-factor authentication. The middleware puts the answer on the
+    request, so that this package imports no Django: the client and the sandbox work without it.
     """
-    gate = getattr(request, "verigator", None)
-    return gate is not None and bool(gate.is_verified())
+    guard = getattr(request, "verigator", None)
+    return guard is not None and bool(guard.is_verified())

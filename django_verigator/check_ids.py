@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 SETTINGS_INVALID = "verigator.E001"
-"""VERIGATOR is missing, or a key of it is wrong."""
+"""VERIGATOR is missing, or one of its keys is wrong."""
 
 BACKEND_UNUSABLE = "verigator.E002"
-"""A backend cannot be built: credentials missing, http outside loopback, ...."""
+"""A backend cannot be built: no credentials, http outside loopback, and the like."""
 
 STAND_IN_WITHOUT_DEBUG = "verigator.E003"
 """A stand-in backend with DEBUG off."""
@@ -15,7 +15,7 @@ MIDDLEWARE_MISSING = "verigator.E004"
 """The middleware is missing."""
 
 MIDDLEWARE_MISPLACED = "verigator.E005"
-"""The middleware stands in the wrong place."""
+"""The middleware is in the wrong place."""
 
 URLS_MISSING = "verigator.E006"
 """The URLs are not included."""
@@ -33,7 +33,7 @@ USER_MODEL_LACKS_FIELDS = "verigator.E010"
 """REQUIRED or EXEMPT_GROUPS needs what the user model does not have."""
 
 TWO_DATABASES = "verigator.E011"
-"""A router puts the app's tables and the users into different databases."""
+"""A database router puts the app's tables and the users into different databases."""
 
 OPTIONS_CONTRADICT_SETTINGS = "verigator.E020"
 """A backend's options contradict the other settings."""
@@ -48,10 +48,10 @@ NOBODY_REQUIRED = "verigator.W001"
 """REQUIRED is "none"."""
 
 LOGIN_URL_ELSEWHERE = "verigator.W002"
-"""LOGIN_URL does not lead to a login page with the second step."""
+"""LOGIN_URL does not lead to a login page that asks for the second factor."""
 
 LOGIN_NOT_COVERED = "verigator.W003"
-"""A password, or a token for it, lets in without a session (Django REST framework)."""
+"""A password, or a token obtained with it, works without a session (Django REST framework)."""
 
 USE_TZ_OFF = "verigator.W004"
 """USE_TZ is False."""
@@ -60,31 +60,31 @@ NO_TRUSTED_PROXIES = "verigator.W005"
 """TRUSTED_PROXIES is empty (``check --deploy``)."""
 
 PHONE_LEFT_OUT = "verigator.W006"
-"""PHONE is left out, and the user model has no phone_number."""
+"""PHONE is not set, and the user model has no phone_number."""
 
 LIMIT_VOID = "verigator.W007"
-"""A limit is so high that it bounds nothing, or another one makes it void."""
+"""A limit is so high that it bounds nothing, or another limit is always reached first."""
 
 NUMBERS_UNUSABLE = "verigator.W008"
-"""Users have a number that cannot be used (``check --deploy``)."""
+"""Some users have a number that cannot be used (``check --deploy``)."""
 
 MIDDLEWARE_BETWEEN = "verigator.W009"
-"""A middleware stands between AuthenticationMiddleware and ours."""
+"""Another middleware is between AuthenticationMiddleware and VerigatorMiddleware."""
 
 SECOND_LOGIN_PAGE = "verigator.W010"
-"""Our login page is a way past another package's second factor."""
+"""This app's login page bypasses the second factor of another package."""
 
 PHONE_FINDS_NOTHING = "verigator.W011"
-"""PHONE finds no number at any of the newest users (``check --deploy``)."""
+"""PHONE finds no number for any of the newest users (``check --deploy``)."""
 
 TWO_PHONENUMBERS = "verigator.W012"
-"""Phonenumbers and phonenumberslite are both installed, in different versions."""
+"""Both phonenumbers and phonenumberslite are installed, in different versions."""
 
 BACKEND_WAITS_TOO_LONG = "verigator.W020"
 """A backend may wait longer than a web server lets a request wait."""
 
 PROVIDER_RESENDS = "verigator.W021"
-"""A backend's provider sends again by itself."""
+"""A backend's provider resends codes by itself."""
 
 CREDENTIALS_IN_ADDRESSES = "verigator.W022"
-"""A backend has credentials and PINs in addresses."""
+"""A backend puts credentials and PINs into URLs."""

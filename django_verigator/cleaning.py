@@ -1,4 +1,4 @@
-"""What people type, in one form: keyboards and copied text have digits, dashes and invisible marks of their own."""
+"""Typed and pasted text in one form, whatever digits, dashes and invisible characters it has."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _LINE_ENDS = "\t\n\r\v\f"
 
 
 def plain_text(text: str) -> str:
-    """Return what was meant, without what nobody sees.
+    """Return the text in ASCII where it has an equivalent there, without invisible characters.
 
-    Decimal digits of any script become ASCII, so do full-width letters and signs; every kind of dash becomes "-", every
-    kind of blank and line end " "; format characters (direction marks, joiners, soft hyphens) go. The rest stays.
+    Decimal digits of any script and full-width letters and signs become ASCII; every dash becomes "-", every blank and
+    line end " "; format characters (direction marks, joiners, soft hyphens) are dropped. The rest stays.
     """
-    return "".join(map(_plain, text)).strip(" ")
+    return "".join(map(_plain_character, text)).strip(" ")
 
 
-def _plain(character: str) -> str:
+def _plain_character(character: str) -> str:
     if character.isascii():
         return " " if character in _LINE_ENDS else character
     digit = unicodedata.decimal(character, None)

@@ -1,9 +1,9 @@
-"""Names that more than one layer needs."""
+"""The methods of a proof, as they are stored and logged."""
 
 from __future__ import annotations
 
 METHOD_SMS = "sms"
 METHOD_TOTP = "totp"
-# Ways of a proof that no provider has a part in.
+# Without a provider.
 METHOD_RECOVERY = "recovery"
 METHOD_BROWSER = "browser"

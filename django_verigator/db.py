@@ -1,4 +1,4 @@
-"""Writes to the app's tables, repeated where the database gave them up in favour of others."""
+"""Writes to the app's tables, repeated after a deadlock, a lock time-out or a serialization failure."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _T = TypeVar("_T")
 RETRY_PAUSE_SECONDS = 0.05
 _LOCKED_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
-# Serialization failure, deadlock, lock time-out: PostgreSQL's SQLSTATE, and the numbers of MariaDB and MySQL.
+# Serialization failure, deadlock, lock time-out: PostgreSQL's SQLSTATE; the error numbers of MariaDB and MySQL.
 _TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03"})
 _TRANSIENT_NUMBERS = frozenset({1020, 1213, 1205})
-# Before Python 3.11 SQLite's error codes (busy, locked) are not exposed.
+# By message: Python 3.10 does not expose SQLite's error codes (busy, locked).
 _SQLITE_IS_LOCKED = re.compile(r"database (\w+ )?is locked")
 
 
 class RetriesExhaustedError(OperationalError):
-    """The database gave the same write up twice."""
+    """A repeated write failed like the first one."""
 
 
 def alias() -> str:
-    """Return the alias of the database that the app's tables are written to; check E011 holds that they share one."""
+    """Return the alias of the database for writes; check E011 requires that all tables of the app share one."""
     return router.db_for_write(apps.get_model("django_verigator", "Challenge"))
 
 
@@ -42,11 +42,12 @@ def atomic(*, durable: bool = False) -> transaction.Atomic:
 
 
 def connection() -> transaction.BaseDatabaseWrapper:  # type: ignore[name-defined]
+    """Return this thread's connection to the app's database."""
     return connections[alias()]
 
 
 def is_transient(error: OperationalError) -> bool:
-    """Return whether other writers were in the way, so that the same write may succeed a moment later."""
+    """Whether a concurrent write is the cause, so that the same write may succeed a moment later."""
     if isinstance(error, RetriesExhaustedError) or events.sqlstate(error) in _TRANSIENT_STATES:
         return True
     first = error.args[0] if error.args else None
@@ -54,13 +55,13 @@ def is_transient(error: OperationalError) -> bool:
 
 
 def retry_on_deadlock(write: Callable[[], _T]) -> _T:
-    """Run ``write``, a second time if it met a deadlock, a lock time-out or a serialization failure.
+    """Run ``write``, and once more after a deadlock, a lock time-out or a serialization failure.
 
-    Within a transaction it runs once: the database has rolled that back, and what came before would be missing.
+    Inside a transaction it runs once: the failure rolls back the earlier statements as well.
 
     Raises:
-        RetriesExhaustedError: the second time met one as well.
-        OperationalError: the database failed in another way.
+        RetriesExhaustedError: the second run met one too.
+        OperationalError: the database failed in another way, or inside a transaction.
     """
     try:
         return write()
@@ -78,10 +79,12 @@ def retry_on_deadlock(write: Callable[[], _T]) -> _T:
 
 
 def atomic_with_retry(write: Callable[[], _T]) -> _T:
-    """Run ``write`` in a transaction of its own that commits before anything else happens; see ``retry_on_deadlock``.
+    """Run ``write`` with ``retry_on_deadlock`` in a transaction of its own, committed on return.
 
     Raises:
-        Refused: UNAVAILABLE; the database gave it up twice, and nothing is written.
+        Refused: UNAVAILABLE; the second run failed too, and nothing is written.
+        OperationalError: the database failed in another way.
+        RuntimeError: another transaction is open.
     """
 
     def transact() -> _T:
@@ -97,10 +100,10 @@ def atomic_with_retry(write: Callable[[], _T]) -> _T:
 
 
 def retry_while_locked(write: Callable[[], _T]) -> _T:
-    """Run ``write`` again, for up to nine seconds, while the database is locked, deadlocks or is away.
+    """Run ``write`` again, for about nine seconds, while the database is locked, in a deadlock or down.
 
     Raises:
-        OperationalError: it still fails. What the provider was told meanwhile is found by the next sync.
+        OperationalError: the last run failed, or one inside a transaction. The next sync finds what the provider did.
     """
     for pause in _LOCKED_PAUSES_SECONDS:
         try:

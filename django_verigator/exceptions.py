@@ -1,8 +1,8 @@
-"""What a provider's call can end in.
+"""The errors of a call to the provider, and the refusal of a flow.
 
-The first eight names are those of Messente's Python library, so that code written for it keeps its ``except`` clauses.
-A wrong *setting* is ``django.core.exceptions.ImproperlyConfigured`` and stands outside this tree on purpose:
-``except VerigatorError`` must never hide it.
+The names from VerigatorError to InvalidResponseError, but for NoSuchServiceError, are those of Messente's Python
+library, so that code written for it keeps its ``except`` clauses. A wrong *setting* is Django's
+``ImproperlyConfigured``, which ``except VerigatorError`` must never hide.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class VerigatorError(Exception):
-    """A call to the provider did not end in an answer that can be used.
+    """A call to the provider that brought no usable answer.
 
-    The message is ours: never the provider's text, a credential, a PIN or a phone number.
+    The message never holds the provider's text, a credential, a PIN or a phone number.
 
     Attributes:
         status: the HTTP status, or None where no answer came.
         method: the HTTP method, or "".
-        path: the path that was asked for, without host and query, or "".
+        path: the path of the URL, without host and query, or "".
         sent: False only if it is certain that the provider never saw the request.
         retry_after: seconds the provider asked to wait (0 to 3600), or None.
-        reason: a stable word for this kind of error; stored and logged.
-        why: a word for how it failed, where no answer came ("refused", "unknown_ca", ...), or "".
-        address: host and port where it did, or "".
+        reason: a stable word for this kind of error, stored and logged.
+        why: a word for the cause where no answer came ("refused", "unknown_ca", ...), or "".
+        address: host and port that did not answer, or "".
     """
 
     reason = "error"
@@ -57,18 +57,18 @@ class VerigatorError(Exception):
 
     @property
     def details(self) -> dict[str, Any]:
-        """What a log line tells of it."""
+        """Return what a log line shows of the error."""
         known = {"reason": self.reason, "status": self.status}
         return known | ({"why": self.why, "address": self.address} if self.why else {})
 
     @property
     def cause(self) -> str:
-        """The words of it in one: ``"connection: refused at 192.0.2.1:443"``."""
+        """Return reason and cause as one text: ``"connection: refused at 192.0.2.1:443"``."""
         return f"{self.reason}: {self.why} at {self.address}" if self.why else self.reason
 
     @property
     def code(self) -> int:
-        """The HTTP status as Messente's library names it; 0 where no usable answer came."""
+        """Return the HTTP status, under the name in Messente's library; 0 where no answer came."""
         return self.status or 0
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class VerigatorError(Exception):
         return ": ".join(part for part in (where, status, self.message or self.reason) if part)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Task queues pickle exceptions; keyword-only arguments need help.
+        # Task queues pickle exceptions, which by default lose their keyword-only arguments.
         return (_rebuild, (type(self), self.message, dict(self.__dict__)))
 
 
@@ -88,7 +88,7 @@ def _rebuild(cls: type[VerigatorError], message: str, state: dict[str, object]) 
 
 
 class InvalidDataError(VerigatorError):
-    """400 or 422: the provider refuses what was sent (a phone number, for instance)."""
+    """400 or 422: the provider refuses the data, for instance a phone number."""
 
     reason = "invalid_data"
 
@@ -112,7 +112,7 @@ class NoSuchResourceError(VerigatorError):
 
 
 class NoSuchServiceError(VerigatorError):
-    """404 of everything, since the provider has no service under the ``service_id`` of the settings."""
+    """404 of every call: the provider has no service with the ``service_id`` of the settings."""
 
     reason = "no_such_service"
 
@@ -130,13 +130,13 @@ class InternalError(VerigatorError):
 
 
 class InvalidResponseError(VerigatorError):
-    """An answer that is not what the protocol says: no JSON object, a missing key, too long, a redirect."""
+    """An answer against the protocol: no JSON object, a missing key, too long, a redirect."""
 
     reason = "invalid_response"
 
 
 class ThrottledError(VerigatorError):
-    """429: too many calls; ``retry_after`` says for how long to leave it alone, if the provider said so."""
+    """429: too many calls; ``retry_after`` is the pause that the provider asks for, if any."""
 
     reason = "throttled"
 
@@ -148,60 +148,60 @@ class RequestTimeoutError(VerigatorError):
 
 
 class ConnectionFailedError(VerigatorError):
-    """No connection, or it broke: refused, reset, unresolved, TLS not acceptable."""
+    """No connection, or a broken one: refused, reset, host not resolved, TLS not acceptable."""
 
     reason = "connection"
 
 
 class CircuitOpenError(VerigatorError):
-    """Not asked: the provider did not answer lately, and is left alone for ``retry_after`` seconds."""
+    """Not asked: the circuit breaker is open, for another ``retry_after`` seconds."""
 
     reason = "circuit_open"
 
 
 class ProviderBusyError(VerigatorError):
-    """Not asked: as many calls as one process may make at once are waiting for the provider."""
+    """Not asked: the bulkhead is full, since PROVIDER_CALLS_AT_ONCE calls of this process are under way."""
 
     reason = "busy"
 
 
 class Reason(enum.Enum):
-    """The value is the word that is logged and sent with signals."""
+    """Why a flow refuses. Logs and signals carry the value."""
 
-    WRONG = "wrong"  # the provider says the PIN is not right
-    UNCLEAR = "unclear"  # the provider was asked, its verdict did not arrive or made no sense
+    WRONG = "wrong"  # the provider says that the PIN is wrong
+    UNCLEAR = "unclear"  # the provider was asked, but no usable verdict arrived
     UNAVAILABLE = "unavailable"  # the provider could not be asked
-    EXPIRED = "expired"  # the code is too old, or the provider knows of none
-    USED = "used"  # this code has logged in somebody already
+    EXPIRED = "expired"  # the code is too old, or the provider has no running authentication
+    USED = "used"  # the code was accepted before
     SUPERSEDED = "superseded"  # a newer code was sent
-    TOO_MANY_TRIES = "too_many_tries"  # for this code: only a new one helps
-    LOCKED = "locked"  # for this user, for some time
-    NOTHING_SENT = "nothing_sent"  # there is no code yet
-    LOST = "lost"  # the provider's answer was, and with it what a PIN could be checked against
-    PAUSE = "pause"  # a code went out a moment ago
+    TOO_MANY_TRIES = "too_many_tries"  # the tries of this code are used up: only a new code helps
+    LOCKED = "locked"  # the user is locked out for some time
+    NOTHING_SENT = "nothing_sent"  # no code was sent yet
+    LOST = "lost"  # the answer to the start was lost, and with it the reference that a PIN is checked against
+    PAUSE = "pause"  # a code was sent a moment ago
     SEND_LIMIT = "send_limit"  # too many codes for this user, number or address
     SITE_BUDGET = "site_budget"  # the site's budget of codes is used up
-    WRONG_PASSWORDS = "wrong_passwords"  # too many wrong passwords where it is asked for once more
+    WRONG_PASSWORDS = "wrong_passwords"  # too many wrong passwords where a change asks for the password again
     SAME_PHONE = "same_phone"  # the new number is the one in force
     CHANGE_LIMIT = "change_limit"  # too many new numbers
-    STOPPED = "stopped"  # too many wrong PINs in a row: only support or a new password helps
-    NUMBER_REFUSED = "number_refused"  # a country or kind of number that no code is sent to
-    WRONG_CODE = "wrong_code"  # a recovery code that is none, or was used
+    STOPPED = "stopped"  # too many wrong PINs in a row: locked out until support helps or the password changes
+    NUMBER_REFUSED = "number_refused"  # the site sends no code to this country or kind of number
+    WRONG_CODE = "wrong_code"  # not an unused recovery code of the user
     SMS_FORBIDDEN = "sms_forbidden"  # only the app is allowed, and it is not linked
     NO_PHONE = "no_phone"  # there is no number to send to
-    BUSY = "busy"  # the user is just being registered by somebody else
-    REPEATED = "repeated"  # this very form was posted before
-    ENDED = "ended"  # the pending login is over: back to the password
+    BUSY = "busy"  # another request is registering the user
+    REPEATED = "repeated"  # the same form was posted before
+    ENDED = "ended"  # the pending login is over: the user starts again with the password
 
 
 class Refused(Exception):  # noqa: N818 - the field's word; nothing went wrong
-    """A flow refuses. Carries no PIN, number or provider text.
+    """The refusal of a flow. Carries no PIN, number or provider text.
 
     Attributes:
         reason: why.
-        until: when trying again makes sense, or None.
-        tries_left: for a wrong PIN, how many more may be tried against this code.
-        scope: for a limit, which one.
+        until: from when on another attempt may succeed, or None.
+        tries_left: how many more PINs may be tried for this code, or None.
+        scope: the rate limit that is used up, or "".
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Text that does not show itself: error trackers and debug pages print the ``repr()`` of each frame's variables."""
+"""Text with a masked ``repr()``, which error trackers and debug pages print for the variables of each frame."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ MASK = "'********'"
 
 
 class HiddenText(str):
-    """A phone number, a PIN or a code: a str like any other, but for its masked ``repr()``."""
+    """A phone number, PIN or code: a ``str`` with a masked ``repr()``."""
 
     __slots__ = ()
 

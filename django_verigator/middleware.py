@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefuncti
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.messages.storage.cookie import CookieStorage
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -197,7 +198,7 @@ def _if_safe(request: HttpRequest, url: str) -> str:
     return url if redirects.is_safe_url(request, url) else ""
 
 
-def _guarded(guard: SessionGuard, user: Any) -> Any:
+def _guarded(guard: SessionGuard, user: AbstractBaseUser) -> Any:
     return guard.resolve_user(user)
 
 

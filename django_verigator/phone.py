@@ -1,4 +1,4 @@
-"""Phone numbers: one stored form (E.164), one masked form, and what the numbering plan says of them."""
+"""Phone numbers: the stored form (E.164), the masked form, and what the numbering plan says about a number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ try:
     import phonenumbers
     from phonenumbers import PhoneNumberType
 except ImportError as error:
-    # Two packages of the index install this one module: whoever removes one of them takes the files of the other along.
+    # Both phonenumbers and phonenumberslite install this module; uninstalling one removes the files of the other.
     raise ImportError(
         "The module phonenumbers is not there, or not whole: pip install --force-reinstall phonenumberslite"
     ) from error
@@ -16,7 +16,7 @@ except ImportError as error:
 from .cleaning import plain_text
 from .hidden import HiddenText
 
-# What people type between the digits. Anything else that is no digit makes the input no phone number.
+# Allowed between the digits; any other character makes the input invalid.
 _SEPARATORS = re.compile(r"[ \-()./]")
 _SCHEME = re.compile(r"tel:", re.IGNORECASE)
 _INTERNATIONAL = re.compile(r"\+[0-9]+\Z")
@@ -34,25 +34,25 @@ _TYPES = {
     PhoneNumberType.FIXED_LINE: "fixed_line",
 }
 TYPES = (*_TYPES.values(), "satellite")
-# Satellite networks and other numbers of no country: +870, +878, +881, +882, +883, +888, +979.
+# The library's region for numbers without a country: +870, +878, +881, +882, +883, +888, +979.
 _NO_COUNTRY = "001"
 _SERVICES = ("premium_rate", "shared_cost", "toll_free")
 _SUFFIX_DIGITS = 3
 
 
 class InvalidPhoneError(ValueError):
-    """The text is no phone number in international form. The message never repeats the input."""
+    """A text that is no phone number in international form. The message never repeats it."""
 
 
 def normalise(text: object) -> str:
     """Return the number in E.164 form (``+`` and up to 15 digits).
 
-    ``tel:`` in front is dropped, ``00`` counts as ``+``; blanks, dashes, dots, slashes and brackets are ignored, and
-    what ``plain_text`` makes plain is read so. Whether the number is possible (country, length) comes from Google's
-    numbering plan; whether it is assigned only the provider can tell.
+    After ``plain_text`` a leading ``tel:`` is dropped, ``00`` becomes ``+``, and blanks, dashes, dots, slashes and
+    brackets are ignored. Google's numbering plan decides whether the number is possible (country, length); only the
+    provider knows whether it is assigned.
 
     Raises:
-        InvalidPhoneError: for anything else, also extensions and letters.
+        InvalidPhoneError: for anything else, such as extensions and letters.
     """
     if not isinstance(text, str) or len(text) > MAX_INPUT:
         raise InvalidPhoneError("not a phone number")
@@ -74,10 +74,9 @@ def normalise(text: object) -> str:
 
 
 def as_text(value: object) -> str:
-    """Return what a site keeps as a phone number as text, in E.164 form where the value knows its own; "" for nothing.
+    """Return the text of a site's value for a phone number, in E.164 form if the value has one; "" if it is empty.
 
-    A number of the phonenumbers library (django-phonenumber-field's too) prints as its site likes, often without the
-    country.
+    The ``str()`` of a number of the phonenumbers library (and of django-phonenumber-field) often lacks the country.
     """
     if isinstance(value, phonenumbers.PhoneNumber) and value.country_code and value.national_number:
         return HiddenText(phonenumbers.format_number(value, phonenumbers.PhoneNumberFormat.E164))
@@ -87,25 +86,25 @@ def as_text(value: object) -> str:
 
 
 def region(number: str) -> str:
-    """Return the region of an E.164 number as two capital letters; "001" for numbers of no country, "" if unknown."""
+    """Return the region of an E.164 number in two capital letters; "001" without a country, "" if unknown."""
     return phonenumbers.region_code_for_number(phonenumbers.parse(number, None)) or ""
 
 
 def kind(number: str) -> str:
-    """Return what the numbering plan says of an E.164 number, one of TYPES, or "" for an ordinary one."""
+    """Return the type of an E.164 number by the numbering plan, one of TYPES; "" for an ordinary number."""
     parsed = phonenumbers.parse(number, None)
     if phonenumbers.region_code_for_country_code(parsed.country_code or 0) == _NO_COUNTRY:
-        # Services of no country are told apart; what is left are satellite networks, some of which the plan calls VoIP.
+        # Apart from the services these are satellite networks, though the plan calls some of them VoIP.
         kind = _TYPES.get(phonenumbers.number_type(parsed), "")
         return kind if kind in _SERVICES else "satellite"
     return _TYPES.get(phonenumbers.number_type(parsed), "")
 
 
 def prefix(number: str) -> str:
-    """Return a number without its last three digits: what a block of numbers bought together has in common."""
+    """Return the number without its last three digits: the part that a block of numbers bought together shares."""
     return number[:-_SUFFIX_DIGITS]
 
 
 def mask(number: str) -> str:
-    """Return what may be shown and logged of a number: dots and its last two digits."""
+    """Return dots and the last two digits, which is all that may be shown or logged; "" for no number."""
     return f"••• {number[-2:]}" if number else ""

@@ -1,4 +1,4 @@
-"""The mechanism of every rate limit: counters in rows, raised by conditional UPDATEs whose row counts must match.
+"""Rate limits: counters in rows, raised by one conditional UPDATE whose row count must match.
 
 A check that reads in one statement and counts in another lets parallel requests through; here the UPDATE is the check.
 """
@@ -32,26 +32,31 @@ DAY = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most ``maximum`` events within ``period`` seconds from the first one, for one value of a scope."""
+    """At most ``maximum`` events within ``period`` seconds of the first one, for one value of a scope."""
 
     scope: str
-    value: str = field(repr=False)  # a number, perhaps
+    value: str = field(repr=False)  # may be a phone number
     maximum: int
     period: int
     reason: Reason
 
     @property
     def digest(self) -> str:
+        """Return the primary key of the limit's Counter."""
         return digest(f"counter.{self.scope}", self.value)
 
 
 def cause(user_pk: object, phone_digest: str = "", address: str | None = None) -> CallOrigin:
-    """Return on whose account a provider is asked, for its circuit."""
+    """Return the origin of a call to the provider, for its circuit breaker.
+
+    Args:
+        address: the client's IP address.
+    """
     return CallOrigin(str(user_pk), phone_digest, addresses.rate_limit_key(address))
 
 
 class NotConsumedError(Exception):
-    """A counter is full, or its row is not there yet; ``reserve`` finds out."""
+    """A counter is full, or its row does not exist yet; ``reserve`` finds out which."""
 
     def __init__(self, limits: Sequence[RateLimit]) -> None:
         super().__init__()
@@ -59,61 +64,65 @@ class NotConsumedError(Exception):
 
 
 def _make_rows(limits: Sequence[RateLimit]) -> None:
-    # Outside the transaction that raises them: inside, MariaDB deadlocks on the gap.
-    # Their window has ended long ago. Were it now, another process that has looked at its clock a moment earlier would
-    # count its event in a window that is over a moment later.
+    # Outside the transaction that raises the counters: inside, MariaDB deadlocks on the gap.
+    # The window has ended long ago: if it ended now, a process that read its clock a moment earlier would count its
+    # event in this window, and so lose it.
     ended = timezone.now() - timedelta(days=1)
     rows = [Counter(digest=limit.digest, scope=limit.scope, count=0, expires_at=ended) for limit in limits]
-    # In the order in which ``consume`` locks them.
+    # The order in which ``consume`` locks them.
     rows.sort(key=lambda row: row.digest)
-    # Others make theirs at the same time, and MariaDB may end one of two.
+    # Of two concurrent inserts MariaDB may roll one back.
     atomic_with_retry(lambda: Counter.objects.bulk_create(rows, ignore_conflicts=True))
 
 
 def consume(limits: Sequence[RateLimit]) -> None:
-    """Raise every counter by one. Call it within ``reserve``, which raises all of them or none."""
+    """Raise every counter by one, within ``reserve``, which raises all of them or none.
+
+    Raises:
+        NotConsumedError: a counter is full, or its row does not exist yet.
+    """
     now = timezone.now()
-    room = [Q(digest=limit.digest) & (Q(count__lt=limit.maximum) | Q(expires_at__lte=now)) for limit in limits]
+    not_full = [Q(digest=limit.digest) & (Q(count__lt=limit.maximum) | Q(expires_at__lte=now)) for limit in limits]
     windows = [
         When(digest=limit.digest, expires_at__lte=now, then=Value(now + timedelta(seconds=limit.period)))
         for limit in limits
     ]
-    raised = _by_key(Counter.objects.filter(functools.reduce(operator.or_, room))).update(
-        # Set before expires_at: MariaDB evaluates assignments from left to right, on the new values.
+    updated = _by_key(Counter.objects.filter(functools.reduce(operator.or_, not_full))).update(
+        # Before expires_at: MariaDB evaluates assignments from left to right, on the new values.
         count=Case(When(expires_at__lte=now, then=Value(1)), default=F("count") + 1),
         expires_at=Case(*windows, default=F("expires_at")),
     )
-    if raised != len(limits):
+    if updated != len(limits):
         raise NotConsumedError(limits)
 
 
 def refund(limits: Iterable[RateLimit]) -> None:
-    """Undo ``consume`` for an event that did not happen, or does not count; in the transaction under way, if any."""
-    taken = Counter.objects.filter(pk__in=[limit.digest for limit in limits], count__gt=0)
+    """Undo ``consume`` for an event that did not happen or does not count, in the open transaction if there is one."""
+    counted = Counter.objects.filter(pk__in=[limit.digest for limit in limits], count__gt=0)
 
-    def lower() -> None:
-        _by_key(taken).update(count=F("count") - 1)
+    def decrement() -> None:
+        _by_key(counted).update(count=F("count") - 1)
 
     if db.connection().in_atomic_block:
-        lower()
+        decrement()
         return
-    # What cannot be given back even then stays counted: the user has been answered already.
+    # A failure here must not replace the outcome of the call; then the event stays counted.
     with contextlib.suppress(Refused):
-        atomic_with_retry(lower)
+        atomic_with_retry(decrement)
 
 
 def _by_key(rows: QuerySet[Counter]) -> QuerySet[Counter]:
-    """Have an UPDATE of these rows lock them in the order of their keys.
+    """Make an UPDATE of these rows lock them in the order of their keys.
 
-    PostgreSQL takes them as they lie in the table, where each update moves them, so that two of them would deadlock
-    over the counters that all users share. SQLite has one writer, and MariaDB goes by the key anyway.
+    PostgreSQL locks rows in the order of the table, which each update changes, so that concurrent updates would
+    deadlock over the counters that all users share. SQLite has one writer, and MariaDB follows the key anyway.
     """
     if db.connection().vendor != "postgresql":
         return rows
     return Counter.objects.filter(pk__in=rows.select_for_update().order_by("pk").values("pk"))
 
 
-def _refusal(limits: Sequence[RateLimit]) -> Refused:
+def _refusal_for(limits: Sequence[RateLimit]) -> Refused:
     now = timezone.now()
     by_digest = {limit.digest: limit for limit in limits}
     full = [
@@ -121,23 +130,22 @@ def _refusal(limits: Sequence[RateLimit]) -> Refused:
         for row in Counter.objects.filter(pk__in=by_digest, expires_at__gt=now)
         if row.count >= by_digest[row.pk].maximum
     ]
-    if not full:  # the window has ended just now, or the row was pruned: nothing is known against another try
+    if not full:  # the window has just ended, or the row was pruned: another attempt may succeed at once
         return Refused(limits[0].reason, until=now)
     until, limit = max(full, key=lambda pair: pair[0])
     return Refused(limit.reason, until=until, scope=limit.scope)
 
 
 def reserve(write: Callable[[], _T], also: Sequence[RateLimit] = ()) -> _T:
-    """Run ``write`` as ``atomic_with_retry`` does, and once more where its ``consume`` finds no row.
-
-    The rows are made in between: most users have theirs.
+    """Run ``write`` with ``atomic_with_retry``; if its ``consume`` fails, make the missing rows and run it again.
 
     Args:
-        also: whose rows are made as well then, for what comes next.
+        also: limits of a later step, whose missing rows are made on the way.
 
     Raises:
-        Refused: a counter is full, and ``until`` is when the last of them opens again; or it failed twice. Nothing is
-            written.
+        Refused: a counter is full, and ``until`` is when the last full one opens again; or, with UNAVAILABLE, the
+            database failed. Nothing is written.
+        OperationalError: the database failed in another way than ``db.is_transient``.
     """
     try:
         return atomic_with_retry(write)
@@ -147,5 +155,5 @@ def reserve(write: Callable[[], _T], also: Sequence[RateLimit] = ()) -> _T:
     try:
         return atomic_with_retry(write)
     except NotConsumedError:
-        # Read after the rollback: what ``write`` itself has raised does not count.
-        raise _refusal(limits) from None
+        # Read after the rollback, so without what ``write`` itself has counted.
+        raise _refusal_for(limits) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import router
 from django.db.models.signals import post_save, pre_delete, pre_save
@@ -67,7 +68,7 @@ def link_deleted(sender: type, instance: VerigatorUser, *, using: str, **kwargs:
         RemoteDeletion.objects.schedule(change.verigator_id, change.id_in_service)
 
 
-def logged_in(sender: type, request: Any, user: Any, **kwargs: Any) -> None:
+def logged_in(sender: type, request: Any, user: AbstractBaseUser, **kwargs: Any) -> None:
     """Have the guard check a new login; without the middleware, end the proof of the login before it."""
     session = getattr(request, "session", None)
     if session is None:

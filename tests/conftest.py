@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +60,26 @@ def plain_user() -> Any:
 
 
 @pytest.fixture
+def lose_table() -> Iterator[Callable[[type[models.Model]], None]]:
+    """Has a model ask for a table that is not there, until the test is over."""
+    with ExitStack() as undo:
+
+        def lose(model: type[models.Model]) -> None:
+            forget_columns(model)
+            undo.callback(forget_columns, model)
+            undo.callback(setattr, model._meta, "db_table", model._meta.db_table)
+            model._meta.db_table = "not_migrated"
+
+        yield lose
+
+
+def forget_columns(model: type[models.Model]) -> None:
+    # Each field keeps the name of its table.
+    for field in model._meta.fields:
+        field.__dict__.pop("cached_col", None)
+
+
+@pytest.fixture
 def browser() -> Client:
     return Client(enforce_csrf_checks=False)
 
@@ -93,6 +116,26 @@ def pytest_itemcollected(item: pytest.Item) -> None:
             item.extra_keyword_matches.update(mark.args)
 
 
+# --- fast and thorough ------------------------------------------------------------------------------------------------
+
+# What takes long, or starts programs and servers of its own; a test's own marker goes before its folder's.
+THOROUGH = (
+    *("attacks", "browser", "bulk", "contract", "contrib", "example", "faults", "kills", "neighbours", "network"),
+    *("package", "races", "scale", "servers", "walk"),
+    *(f"client/test_client_{name}.py" for name in ("limits", "patched", "reuse", "stream", "words")),
+    *("docs/test_snippets.py", "sandbox/test_phone_page_in_browser.py", "test_provider_faults.py"),
+)
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    thorough = [_HERE / name for name in THOROUGH]
+    for item in items:
+        if not {"fast", "thorough"} & {mark.name for mark in item.iter_markers()}:
+            item.add_marker("thorough" if any(item.path.is_relative_to(path) for path in thorough) else "fast")
+
+
 # --- what a run did not try -------------------------------------------------------------------------------------------
 
 SERVERS = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
@@ -121,7 +164,7 @@ def left_out() -> list[str]:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.section("what this run did not try", sep="-")
     terminalreporter.line("Left out:")
-    if deselected := len(terminalreporter.stats.get("deselected", [])):
-        terminalreporter.line(f"  {deselected} tests that were deselected")
+    if chosen := terminalreporter.config.option.markexpr:
+        terminalreporter.line(f'  tests that are not "{chosen}" (without -m all are run; tests/README.md)')
     for what in left_out():
         terminalreporter.line(f"  {what}")

@@ -1,4 +1,7 @@
-"""Settings of the test suite. VERIGATOR_TEST_DATABASE chooses the server: sqlite (default), postgresql, mariadb."""
+"""Settings of the test suite. VERIGATOR_TEST_DATABASE chooses the server: sqlite (default), postgresql, mariadb.
+
+Two suites on one server need a database each: VERIGATOR_TEST_NAME.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,13 @@ _DATABASES = {
     },
     "postgresql": {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": "test",
+        "NAME": os.environ.get("VERIGATOR_TEST_NAME", "test"),
         "USER": os.environ.get("PGUSER", "postgres"),
         "HOST": "127.0.0.1",
     },
     "mariadb": {
         "ENGINE": "django.db.backends.mysql",
-        "NAME": "test",
+        "NAME": os.environ.get("VERIGATOR_TEST_NAME", "test"),
         "USER": "root",
         "HOST": "127.0.0.1",
         "OPTIONS": {"charset": "utf8mb4"},

@@ -459,7 +459,8 @@ def test_provider_that_hangs__holds_no_more_threads_than_allowed(provider, setti
         pass
 
 
-def test_quick_calls__wait_for_one_another(provider, settings):
+def test_quick_calls__wait_for_one_another(provider, settings, monkeypatch):
+    monkeypatch.setattr(circuits, "SLOW_SECONDS", 10)  # they are quick, also on a busy machine
     crowd = Crowd(provider, settings, most=2)
     crowd.send(10)
     assert crowd.inside.acquire(timeout=5)

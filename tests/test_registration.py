@@ -165,8 +165,8 @@ def test_traceback_goes_to_the_log__of_the_site_s_ids(db, settings, on_commit, c
 
 
 @pytest.mark.fault("N08")
-def test_link_that_the_database_refuses__is_logged_with_its_reason(db, monkeypatch, caplog):
-    monkeypatch.setattr(VerigatorUser._meta, "db_table", "not_migrated")
+def test_link_that_the_database_refuses__is_logged_with_its_reason(db, lose_table, caplog):
+    lose_table(VerigatorUser)
     User.objects.create_user("bob", phone_number=PHONE)
     reason = {"sqlite": "no such table: not_migrated", "postgresql": " 42P01 at ", "mysql": " 1146 at "}
     assert reason[connection.vendor] in caplog.text

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -117,7 +118,7 @@ def _require_proof(modeladmin: admin.ModelAdmin[Any], request: HttpRequest) -> H
     return answer
 
 
-def _log(request: HttpRequest, user: Any, what: str) -> None:
+def _log(request: HttpRequest, user: AbstractBaseUser, what: str) -> None:
     LogEntry.objects.log_actions(request.user.pk or 0, type(user)._default_manager.filter(pk=user.pk), CHANGE, what)
 
 

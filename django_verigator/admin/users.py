@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -49,7 +50,7 @@ class SecondFactorMixin:
         return fieldsets if obj is None else (*fieldsets, (_("second step"), {"fields": ("second_step",)}))
 
     @admin.display(description=_("second step"))
-    def second_step(self, user: Any) -> str:
+    def second_step(self, user: AbstractBaseUser) -> str:
         """Return state, masked phone and last error of the user's link, linked to its admin page if there is one."""
         link: VerigatorUser | None = getattr(user, "verigator", None)
         if link is None:

@@ -1,1 +1,1 @@
-"""All rules of a login. Only modules here write the session, call ``auth.login`` or send the signals about a login."""
+"""The rules of a login. Only these modules write the session, call ``auth.login`` or send the signals of a login."""

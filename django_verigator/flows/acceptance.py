@@ -1,4 +1,4 @@
-"""A right PIN or recovery code counts once."""
+"""Accepting a right PIN or recovery code, once."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ from .notices import send_notice
 
 Outcome = Challenge.Outcome
 PIN_REUSE_SECONDS = 600
-"""For so long an accepted PIN is not accepted again, whatever the provider says."""
+"""How long an accepted PIN is not accepted again, even if the provider accepts it."""
 _PINS_KEPT = 8
-"""How many accepted PINs are remembered; their digests share one column, in pieces of as many digits."""
+"""How many accepted PINs are remembered, in one column, each by as many hex digits of its digest."""
 
 
 def accept(challenge: Challenge, pin: str, address: str | None) -> str:
-    """Consume a challenge whose PIN is right, once, and return the trust_version that the new proof carries.
+    """Consume a challenge whose PIN is right, once, and return the trust version of the new proof.
+
+    Args:
+        address: the client's IP address.
 
     Raises:
-        Refused: another request was faster, the same PIN was accepted before, or the user's trust has ended since.
+        Refused: another request was faster, the PIN was accepted before, or the trust version or number has changed.
     """
     consumed = limits.try_limits(challenge.user_id, address)
 
-    def settle() -> str:
+    def consume_challenge() -> str:
         now = timezone.now()
-        # A second click may have closed it: once the right PIN was given, the provider knows of no code any more.
+        # Also one that a second click has closed: after the right PIN the provider answers that it has no code.
         rows = Challenge.objects.filter(superseded_at=None, expires_at__gt=now)
         if not challenge.consume(rows, {}):
             raise Refused(checking.why_not(challenge))
@@ -45,8 +48,8 @@ def accept(challenge: Challenge, pin: str, address: str | None) -> str:
         return trust_version
 
     try:
-        return atomic_with_retry(settle)
-    except IntegrityError:  # the provider gave this UserID to another user as well
+        return atomic_with_retry(consume_challenge)
+    except IntegrityError:  # another user has the same UserID
         challenge.close(Outcome.CANCELLED)
         refused = Refused(Reason.ENDED)
     except Refused as error:
@@ -58,17 +61,18 @@ def accept(challenge: Challenge, pin: str, address: str | None) -> str:
 
 
 def _prove(challenge: Challenge, pin_digest: str, now: datetime) -> str:
-    long_ago = now - timedelta(seconds=PIN_REUSE_SECONDS)
-    piece = pin_digest[:_PINS_KEPT]
-    fresh = ~Q(last_pin__contains=piece) | Q(last_pin_at=None) | Q(last_pin_at__lt=long_ago)
-    earlier = Concat(Value(piece), Substr("last_pin", 1, _PINS_KEPT * (_PINS_KEPT - 1)))
-    same = Q(user_id=challenge.user_id, trust_version=challenge.trust_version)
+    """Write the proof to the link in one UPDATE, and return the trust version."""
+    remembered_since = now - timedelta(seconds=PIN_REUSE_SECONDS)
+    pin_prefix = pin_digest[:_PINS_KEPT]
+    not_reused = ~Q(last_pin__contains=pin_prefix) | Q(last_pin_at=None) | Q(last_pin_at__lt=remembered_since)
+    remembered_pins = Concat(Value(pin_prefix), Substr("last_pin", 1, _PINS_KEPT * (_PINS_KEPT - 1)))
+    still_trusted = Q(user_id=challenge.user_id, trust_version=challenge.trust_version)
     values: dict[str, Any] = {
         "confirmed_at": Coalesce(F("confirmed_at"), now),
         "consecutive_failures": 0,
         "locked_until": None,
         # Before last_pin_at: MariaDB evaluates assignments from left to right, on the new values.
-        "last_pin": Case(When(last_pin_at__gte=long_ago, then=earlier), default=Value(piece)),
+        "last_pin": Case(When(last_pin_at__gte=remembered_since, then=remembered_pins), default=Value(pin_prefix)),
         "last_pin_at": now,
     }
     trust_version = challenge.trust_version
@@ -76,17 +80,17 @@ def _prove(challenge: Challenge, pin_digest: str, now: datetime) -> str:
         values |= phone_changes.swap(challenge, now)
         trust_version = values["trust_version"]
     elif challenge.verigator_id:
-        same &= Q(verigator_id=challenge.verigator_id)
+        still_trusted &= Q(verigator_id=challenge.verigator_id)
     elif challenge.sent_at is not None:
-        same &= Q(phone_number=_number_proved(challenge))
-    if not VerigatorUser.objects.filter(same, fresh).update(**values):
-        ended = not VerigatorUser.objects.filter(same).exists()
+        still_trusted &= Q(phone_number=_number_proved(challenge))
+    if not VerigatorUser.objects.filter(still_trusted, not_reused).update(**values):
+        ended = not VerigatorUser.objects.filter(still_trusted).exists()
         raise Refused(Reason.ENDED if ended else Reason.USED)
     return trust_version
 
 
 def _number_proved(challenge: Challenge) -> str:
-    """Return the number in force if the code went to it; such a provider keeps no record that would tell."""
+    """Return the number in force if the code went to it, where the provider keeps no records to compare."""
     number = VerigatorUser.objects.filter(user_id=challenge.user_id).values_list("phone_number", flat=True).first()
     if challenge.phone_digest not in digests("phone", number or ""):
         raise Refused(Reason.ENDED)
@@ -94,17 +98,17 @@ def _number_proved(challenge: Challenge) -> str:
 
 
 def recover(challenge: Challenge, code: str, address: str | None, *, form: str = "") -> str:
-    """Accept a recovery code in place of a PIN, once, and return the trust_version that the new proof carries.
+    """Accept a recovery code in place of a PIN, once, and return the trust version of the new proof.
 
-    The user's rate limits count a code as they count a PIN; the provider is not asked.
+    The rate limits count it like a PIN; the provider is not asked.
 
     Args:
         code: as ``recovery.normalise`` returns it; "" is never right.
-        address: where the code came from.
-        form: as of ``checking.check``.
+        address: the client's IP address.
+        form: keyed digest of the posted form; the same form twice in a row costs one try.
 
     Raises:
-        Refused: it is none of the user's unused codes, or the user is locked out.
+        Refused: not an unused code of the user, the user is locked out, or the form was posted before.
     """
     consumed = limits.try_limits(challenge.user_id, address)
     is_last = _reserve_code(challenge, consumed, form)
@@ -120,9 +124,9 @@ def recover(challenge: Challenge, code: str, address: str | None, *, form: str =
 
 
 def _reserve_code(challenge: Challenge, consumed: list[rate_limits.RateLimit], form: str) -> bool:
-    """Take a try; return whether it is the last one before the user is locked out for good."""
+    """Consume a try; return whether it is the last one before Reason.STOPPED."""
 
-    def take() -> bool:
+    def consume_try() -> bool:
         if form and not challenge.note_form(form):
             raise Refused(Reason.REPEATED)
         is_last = lockout.count_failure(challenge)
@@ -130,7 +134,7 @@ def _reserve_code(challenge: Challenge, consumed: list[rate_limits.RateLimit], f
         return is_last
 
     try:
-        return rate_limits.reserve(take)
+        return rate_limits.reserve(consume_try)
     except Refused as refused:
         checking.record_not_tried(challenge, refused)
         raise
@@ -138,7 +142,7 @@ def _reserve_code(challenge: Challenge, consumed: list[rate_limits.RateLimit], f
 
 def _use_code(challenge: Challenge, code: str, consumed: list[rate_limits.RateLimit]) -> None:
     link = VerigatorUser.objects.filter(user_id=challenge.user_id, trust_version=challenge.trust_version)
-    # The code last: once it is used, everything else is certain.
+    # The code last, so that it is used only if everything else holds.
     if not (
         challenge.consume(Challenge.objects.all(), {"method": METHOD_RECOVERY})
         and link.update(consecutive_failures=0, locked_until=None)

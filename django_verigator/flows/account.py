@@ -1,4 +1,4 @@
-"""What a logged-in user sees and changes: phone, recovery codes, trusted browsers."""
+"""The second factor of a logged-in user: phone, recovery codes, trusted browsers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import auth
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Q
 from django.http import HttpRequest
 
@@ -23,14 +24,14 @@ from .session import session_guard
 SHOWN_CHALLENGES = 10
 
 PROOF_MAX_AGE = timedelta(minutes=5)
-"""How old the last proof may be when something is changed that protects the account."""
+"""How old the last proof may be when the second factor is changed."""
 
 
 def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
-    """Whether this is the user's password; asked once more before a change, so guessing it is bounded too.
+    """Whether this is the user's password, which a change of the second factor asks for again.
 
     Raises:
-        Refused: too many wrong ones within an hour.
+        Refused: too many wrong passwords within an hour.
     """
     consumed = limits.password_limits(user.pk)
     try:
@@ -38,31 +39,32 @@ def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
     except Refused as refused:
         events.record("password_refused", user, level=logging.WARNING, scope=refused.scope, until=refused.until)
         raise
-    # As at a login: where the site's users are kept elsewhere, an old password may still be stored here.
+    # Through the authentication backends: where users live in a directory, the stored password may be an old one.
     found = auth.authenticate(request, username=user.get_username(), password=password)
     if found is None or found.pk != user.pk:
         return False
     user.password = found.password
     rate_limits.refund(consumed)
     if request.user.is_authenticated and not is_auth_hash_of(user, request.session.get(auth.HASH_SESSION_KEY, "")):
-        # A password that a newer hasher has just stored anew is not another one: the session goes on.
+        # A newer hasher has just rehashed the same password: the session stays valid.
         auth.update_session_auth_hash(request, user)
     return True
 
 
-def needs_password(user: Any) -> bool:
-    """Whether the password is asked for before something is changed that protects the account."""
+def needs_password(user: AbstractBaseUser) -> bool:
+    """Whether a change of the second factor asks for the password."""
     return enrolment.has_password(user)
 
 
-def change_phone(request: HttpRequest, user: Any, phone_number: str, next_url: str) -> None:
-    """Send a PIN to a new phone of a user who has proved the old one; the old one is in force until the PIN is back.
+def change_phone(request: HttpRequest, user: AbstractBaseUser, phone_number: str, next_url: str) -> None:
+    """Send a PIN to a user's new phone; the old one stays in force until that PIN is confirmed.
 
     Args:
         phone_number: E.164.
+        next_url: where to go after the PIN, already checked to be safe.
 
     Raises:
-        Refused: with the reason, and when to try again.
+        Refused: the last proof is too old, or nothing was sent; with the reason, and when to try again.
     """
     link = links.ensure(user)
     if link is None or not link.has_usable_phone or not session_guard(request).proved_within(user, PROOF_MAX_AGE):
@@ -79,11 +81,11 @@ def change_phone(request: HttpRequest, user: Any, phone_number: str, next_url: s
     enrolment.start_or_forget(request, following, link, change)
 
 
-def renew_recovery_codes(request: HttpRequest, user: Any) -> list[str]:
-    """Return a new set of recovery codes of a user who has proved the phone; the old set is worth nothing any more.
+def renew_recovery_codes(request: HttpRequest, user: AbstractBaseUser) -> list[str]:
+    """Replace the user's recovery codes, and return the new ones.
 
     Raises:
-        Refused: the proof is too old.
+        Refused: the last proof is too old.
     """
     if not session_guard(request).proved_within(user, PROOF_MAX_AGE):
         raise Refused(Reason.ENDED)
@@ -93,41 +95,41 @@ def renew_recovery_codes(request: HttpRequest, user: Any) -> list[str]:
     return codes
 
 
-def proposed_phone(user: Any) -> str:
-    """Return the number (E.164) that the site has by now in place of the one that the user confirmed, or ""."""
+def proposed_phone(user: AbstractBaseUser) -> str:
+    """Return the changed number (E.164): the site's, where the user confirmed another one; else ""."""
     return site_phones.changed_number(user, links.ensure(user))
 
 
-def keep_phone(user: Any) -> None:
-    """Stop proposing the number that the site has now; the phone in force stays."""
+def keep_phone(user: AbstractBaseUser) -> None:
+    """Decline the changed number; the phone in force stays."""
     site_phones.dismiss_change(user)
     events.record("proposal_declined", user)
 
 
-def overview(user: Any) -> dict[str, Any]:
-    """Return what a user may see of the own second step: phone, codes, browsers, the last sign-ins and failures."""
+def overview(user: AbstractBaseUser) -> dict[str, Any]:
+    """Return what the security page shows a user: phone, recovery codes, trusted browsers, the last challenges."""
     link = links.ensure(user)
-    # Of the others, a thief of the password could make as many as push what is worth reading off the list.
-    telling = Q(sent_at__isnull=False) | Q(outcome=Challenge.Outcome.VERIFIED)
+    # Without the rest, so that an attacker who knows the password cannot flood the list.
+    relevant = Q(sent_at__isnull=False) | Q(outcome=Challenge.Outcome.VERIFIED)
     return {
         "link": link,
-        # The two last digits and no more.
         "proposed_ending": site_phones.changed_number(user, link)[-2:],
         "codes_left": recovery.count_unused(user),
         "browsers_on": browsers.is_enabled(),
         "browsers": browsers.trusted_browsers(user),
-        "challenges": Challenge.objects.filter(telling, user_id=user.pk).order_by("-created_at")[:SHOWN_CHALLENGES],
+        "challenges": Challenge.objects.filter(relevant, user_id=user.pk).order_by("-created_at")[:SHOWN_CHALLENGES],
     }
 
 
-def end_browser(request: HttpRequest, user: Any, pk: str | None) -> None:
-    """End the trust in one of the user's browsers, or in all of them, and every session of the user but this one.
+def end_browser(request: HttpRequest, user: AbstractBaseUser, pk: str | None) -> None:
+    """Revoke trusted browsers of the user, and every other session, since the browser may have opened one.
 
-    Whoever has such a browser may be in already, in a session that the cookie has opened.
+    Args:
+        pk: primary key of the TrustedBrowser, as the form posts it; None for all of the user's.
     """
 
     @db.atomic()
-    def end() -> VerigatorUser | None:
+    def revoke_with_sessions() -> VerigatorUser | None:
         link = VerigatorUser.objects.select_for_update().filter(user_id=user.pk).first()
         if link is None or not browsers.revoke(user, pk):
             return None
@@ -136,7 +138,7 @@ def end_browser(request: HttpRequest, user: Any, pk: str | None) -> None:
         browsers.carry_over(user, old, link.trust_version)
         return link
 
-    link = retry_on_deadlock(end)
+    link = retry_on_deadlock(revoke_with_sessions)
     if link is None:
         return
     session_guard(request).renew_proof(user, link.trust_version)

@@ -1,12 +1,12 @@
-"""TODO"""
+"""Trusted browsers: a cookie stands in for the PIN, until it expires, is revoked, or its trust version ends."""
 
 from __future__ import annotations
 
 import re
 import secrets
 from datetime import timedelta
-from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -17,11 +17,11 @@ from ..db import retry_on_deadlock
 from ..digests import auth_hash_of, digest
 from ..models import TrustedBrowser
 
-_LABEL = 80
+_LABEL_LENGTH = 80
 
-_LONGEST = 100
+_MAX_TOKEN_LENGTH = 100
 
-# In this order: most browsers also give the names of those further down.
+# The first match counts: most browsers also name those further down.
 _BROWSERS = {
     "Edge": r"\bEdg(e|A|iOS)?/",
     "Opera": r"\b(OPR|OPT|OPiOS|Opera)/",
@@ -41,7 +41,7 @@ _SYSTEMS = {
 
 
 def cookie_name(user_pk: object) -> str:
-    """Return the name of a user's cookie: one per user, so that a shared browser can be trusted for each."""
+    """Return the name of the user's cookie: several users may trust one browser."""
     return f"verigator_browser_token_{digest('browser.name', str(user_pk))[:16]}"
 
 
@@ -49,8 +49,13 @@ def is_enabled() -> bool:
     return bool(conf.current().TRUSTED_BROWSER_DAYS > 0)
 
 
-def trust(request: HttpRequest, user: Any, *, trust_version: str, auth_hash: str, ip: str | None) -> str:
-    """Remember this browser for its user, and return the value of its cookie (256 random bits)."""
+def trust(request: HttpRequest, user: AbstractBaseUser, *, trust_version: str, auth_hash: str, ip: str | None) -> str:
+    """Trust this browser for the user, and return the value of its cookie (256 random bits).
+
+    Args:
+        trust_version, auth_hash: the user's; the trust ends with either.
+        ip: the client's IP address.
+    """
     token = secrets.token_urlsafe(32)
     row = TrustedBrowser(
         user_id=user.pk,
@@ -66,22 +71,22 @@ def trust(request: HttpRequest, user: Any, *, trust_version: str, auth_hash: str
 
 
 def label_of(user_agent: str) -> str:
-    """Return a name by which a user knows a browser again; of an unknown one what it says of itself."""
+    """Return a name by which the user recognizes a browser, such as "Firefox on Linux"; else its User-Agent."""
     user_agent = "".join(filter(str.isprintable, user_agent))  # not every database takes every character
-    browser, system = _first_in(_BROWSERS, user_agent), _first_in(_SYSTEMS, user_agent)
+    browser, system = _first_match(_BROWSERS, user_agent), _first_match(_SYSTEMS, user_agent)
     if browser and system:
         return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
-    return browser or user_agent[:_LABEL]
+    return browser or user_agent[:_LABEL_LENGTH]
 
 
-def _first_in(marks: dict[str, str], user_agent: str) -> str:
-    return next((name for name, mark in marks.items() if re.search(mark, user_agent)), "")
+def _first_match(patterns: dict[str, str], user_agent: str) -> str:
+    return next((name for name, pattern in patterns.items() if re.search(pattern, user_agent)), "")
 
 
-def is_trusted(request: HttpRequest, user: Any, trust_version: str) -> bool:
-    """Whether this browser is trusted for this user, password and trust version; notes when and where it was used."""
+def is_trusted(request: HttpRequest, user: AbstractBaseUser, trust_version: str) -> bool:
+    """Whether this browser is trusted for this user, password and trust version; stores the use of it."""
     token = request.COOKIES.get(cookie_name(user.pk), "")
-    if not is_enabled() or not token or len(token) > _LONGEST:
+    if not is_enabled() or not token or len(token) > _MAX_TOKEN_LENGTH:
         return False
     now, auth_hash = timezone.now(), auth_hash_of(user)
     found = TrustedBrowser.objects.filter(
@@ -94,19 +99,23 @@ def is_trusted(request: HttpRequest, user: Any, trust_version: str) -> bool:
     return bool(retry_on_deadlock(lambda: found.update(last_used_at=now, last_ip=client_address(request))))
 
 
-def trusted_browsers(user: Any) -> list[TrustedBrowser]:
-    """Return the user's trusted browsers, the one used last first."""
+def trusted_browsers(user: AbstractBaseUser) -> list[TrustedBrowser]:
+    """Return the user's trusted browsers, the last used first."""
     return list(TrustedBrowser.objects.filter(user_id=user.pk, expires_at__gt=timezone.now()).order_by("-last_used_at"))
 
 
-def revoke(user: Any, pk: str | None = None) -> int:
-    """End the trust in one browser of the user, or in all; return how many that were."""
+def revoke(user: AbstractBaseUser, pk: str | None = None) -> int:
+    """Delete one trusted browser of the user, or all; return how many there were.
+
+    Args:
+        pk: primary key, as a form posts it; None for all.
+    """
     found = TrustedBrowser.objects.filter(user_id=user.pk)
     if pk is not None:
         found = found.filter(pk=pk) if pk.isdecimal() and pk.isascii() and len(pk) < 19 else found.none()
     return found.delete()[0]
 
 
-def carry_over(user: Any, trust_version: str, new_trust_version: str) -> None:
-    """Have the trust in the user's browsers outlive the trust_version it was given in."""
+def carry_over(user: AbstractBaseUser, trust_version: str, new_trust_version: str) -> None:
+    """Move the user's trusted browsers from one trust version to the next."""
     TrustedBrowser.objects.filter(user_id=user.pk, trust_version=trust_version).update(trust_version=new_trust_version)

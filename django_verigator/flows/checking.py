@@ -1,7 +1,7 @@
 """Checking a PIN: reserve, call, settle.
 
-One short transaction takes a try from the counters and commits; only then is the provider asked that has sent the code;
-then the outcome is written. A crash in between costs a try, never gives one. No transaction is open during a call.
+One short transaction consumes a try and commits; then the provider that has sent the code is asked; then the outcome is
+written. A crash in between costs a try, but never gives one. No transaction is open during the call.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ Outcome = Challenge.Outcome
 
 
 def check(challenge: Challenge, pin: str, address: str | None, *, form: str = "") -> None:
-    """Ask the provider whether ``pin`` is right for this challenge; return if it is.
+    """Ask the provider whether ``pin`` is right for this challenge; return only if it is.
 
     Args:
-        address: where the PIN came from.
-        form: keyed digest of the form it was typed into; the same form twice in a row costs one try.
+        pin: 4 to 16 ASCII digits.
+        address: the client's IP address.
+        form: keyed digest of the posted form; the same form twice in a row costs one try.
 
     Raises:
-        Refused: it is not, or nobody can say. Only a call that was never sent leaves the tries as they were.
+        Refused: the PIN is wrong, or there is no verdict. The try is refunded only if the call was never sent.
     """
     consumed = limits.try_limits(challenge.user_id, address)
     try:
@@ -41,41 +42,41 @@ def check(challenge: Challenge, pin: str, address: str | None, *, form: str = ""
         raise
     checked = _ask_sender(challenge, pin, consumed)
     if checked.expired:
-        _end(challenge, Outcome.EXPIRED, Reason.EXPIRED)
+        _close_and_refuse(challenge, Outcome.EXPIRED, Reason.EXPIRED)
     if checked.throttled:
-        _end(challenge, Outcome.THROTTLED, Reason.TOO_MANY_TRIES)
+        _close_and_refuse(challenge, Outcome.THROTTLED, Reason.TOO_MANY_TRIES)
     if checked.verified is not True:
         _refuse_wrong(challenge, is_last)
     if challenge.outcome == Outcome.SENT and checked.method not in ("", challenge.method):
-        # A verdict about another method is no verdict about this code.
+        # The verdict is about another code.
         events.record("check_failed", challenge.user, level=logging.WARNING, reason="another_method", status=None)
         _refuse_unclear(challenge)
 
 
 def _reserve_try(challenge: Challenge, consumed: list[RateLimit], form: str) -> bool:
-    """Take a try; return whether it is the last one before the user is locked out for good."""
+    """Consume a try; return whether it is the last one before Reason.STOPPED."""
     lockout.require_none(challenge)
     reason = challenge.closed_reason()
     if reason is not None:
         raise Refused(reason)
 
-    def take() -> bool:
+    def consume_try() -> bool:
         if not challenge.count_try(form):
             reason = why_not(challenge, form)
             raise Refused(reason, tries_left=challenge.tries_left if reason == Reason.REPEATED else None)
-        # Before the rate limits: a lockout for an hour must not hide one that waiting does not end.
+        # Before the rate limits: LOCKED, which waiting ends, must not hide STOPPED, which it does not.
         is_last = lockout.count_failure(challenge)
         rate_limits.consume(consumed)
         return is_last
 
-    is_last = rate_limits.reserve(take)
+    is_last = rate_limits.reserve(consume_try)
     challenge.tries += 1
     return is_last
 
 
 def _ask_sender(challenge: Challenge, pin: str, consumed: list[RateLimit]) -> Checked:
-    backend = _sender(challenge)
-    if backend is None:  # a new code comes from another one
+    backend = _sending_backend(challenge)
+    if backend is None:  # a new code comes from another backend
         _refuse_untried(challenge, consumed, Refused(Reason.EXPIRED))
     recipient = Recipient(challenge.verigator_id)
     cause = rate_limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
@@ -83,7 +84,7 @@ def _ask_sender(challenge: Challenge, pin: str, consumed: list[RateLimit]) -> Ch
         with protected_call(backend, cause, backend.total_timeout):
             return backend.check(recipient, pin, challenge.reference, timeout=backend.total_timeout)
     except NoSuchResourceError:
-        _end(challenge, Outcome.EXPIRED, Reason.EXPIRED)
+        _close_and_refuse(challenge, Outcome.EXPIRED, Reason.EXPIRED)
     except VerigatorError as error:
         events.record("check_failed", challenge.user, level=logging.WARNING, **error.details)
         if error.sent:
@@ -92,35 +93,36 @@ def _ask_sender(challenge: Challenge, pin: str, consumed: list[RateLimit]) -> Ch
         _refuse_untried(challenge, consumed, Refused(Reason.UNAVAILABLE, until=until))
 
 
-def _sender(challenge: Challenge) -> BaseBackend | None:
-    """Return the backend that has sent the code; None if the site has dropped it, or broken its settings, since."""
+def _sending_backend(challenge: Challenge) -> BaseBackend | None:
+    """Return the backend that has sent the code; None if the settings no longer have it."""
     try:
         backend = backends[challenge.backend]
     except (KeyError, ImproperlyConfigured):
         return None
-    # The alias may belong to another provider by now, which knows its users by a record.
+    # The alias may now belong to another provider, one that keeps user records.
     return None if backend.keeps_users and not challenge.verigator_id else backend
 
 
 def why_not(challenge: Challenge, form: str = "") -> Reason:
-    """Return why a conditional UPDATE has not matched, by what is stored now."""
+    """Return why a conditional UPDATE of the challenge has not matched, by the row as it is now.
+
+    Args:
+        form: keyed digest of the posted form, or "".
+    """
     try:
         challenge.refresh_from_db()
-    except Challenge.DoesNotExist:  # its user was deleted meanwhile
+    except Challenge.DoesNotExist:  # the user was deleted meanwhile
         return Reason.ENDED
     return challenge.closed_reason() or (Reason.REPEATED if form and challenge.last_form == form else Reason.ENDED)
 
 
-# Each of these records what happened, then raises Refused.
-
-
-def _end(challenge: Challenge, outcome: str, reason: Reason) -> NoReturn:
+def _close_and_refuse(challenge: Challenge, outcome: str, reason: Reason) -> NoReturn:
     challenge.close(outcome)
-    _refuse(challenge, Refused(reason))
+    _record_and_raise(challenge, Refused(reason))
 
 
 def _refuse_unclear(challenge: Challenge) -> NoReturn:
-    """The try counts, since the provider may have seen it; it is no failure, since nobody knows the verdict."""
+    """Keep the try, since the provider may have counted it too; undo the failure, since there is no verdict."""
     lockout.undo_failure(challenge)
     raise Refused(Reason.UNCLEAR, tries_left=challenge.tries_left) from None
 
@@ -135,24 +137,24 @@ def _refuse_untried(challenge: Challenge, consumed: list[RateLimit], refused: Re
 
 def _refuse_wrong(challenge: Challenge, is_last: bool) -> NoReturn:
     locked = lockout.announce(challenge, is_last)
-    left = challenge.tries_left
-    refused = Refused(Reason.WRONG, tries_left=left)
+    refused = Refused(Reason.WRONG, tries_left=challenge.tries_left)
     record_refusal(challenge, refused)
-    raise locked or (refused if left else Refused(Reason.TOO_MANY_TRIES))
+    raise locked or (refused if refused.tries_left else Refused(Reason.TOO_MANY_TRIES))
 
 
-def _refuse(challenge: Challenge, refused: Refused) -> NoReturn:
+def _record_and_raise(challenge: Challenge, refused: Refused) -> NoReturn:
     record_refusal(challenge, refused)
     raise refused from None
 
 
 def record_not_tried(challenge: Challenge, refused: Refused) -> None:
-    # A lockout was announced when it began: tries during it do not fill the log.
+    """Record a refusal before the call, but for a lockout, which was recorded when it began."""
     if refused.reason not in (Reason.LOCKED, Reason.STOPPED) or refused.scope:
         record_refusal(challenge, refused)
 
 
 def record_refusal(challenge: Challenge, refused: Refused) -> None:
+    """Log a refused PIN or recovery code, and send ``verification_failed``."""
     events.record(
         "verification_failed",
         challenge.user,

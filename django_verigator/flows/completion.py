@@ -1,4 +1,4 @@
-"""The end of a pending login: a PIN or a recovery code is checked, and the session completed."""
+"""Completing a pending login: the PIN or recovery code is checked, then the user logged in."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .session import session_guard
 
 
 def verify(request: HttpRequest, challenge: Challenge, pin: str, *, trust_browser: bool = False) -> str:
-    """Check a PIN and complete what waits for it; return the URL to go to ("" for the site's default).
+    """Check a PIN and complete the pending login; return the URL to go to ("" for the site's default).
 
     Args:
-        pin: 4 to 16 ASCII digits, as PinForm has cleaned it.
-        trust_browser: the user wishes not to be asked again in this browser; heeded where the site allows it.
+        pin: 4 to 16 ASCII digits, as PinForm cleans it.
+        trust_browser: the user asks to trust this browser, and gets that where the site allows it.
 
     Raises:
         Refused: the PIN was not accepted, or the login has ended.
     """
     address = client_address(request)
-    require_current(request, challenge)  # before it costs a try and a call
+    require_current(request, challenge)
     checking.check(challenge, pin, address, form=cookies.form_digest(request))
     user = reload_user_or_end(request, challenge)
     trust_version = acceptance.accept(challenge, pin, address)
@@ -44,7 +44,7 @@ def verify(request: HttpRequest, challenge: Challenge, pin: str, *, trust_browse
 
 
 def recover(request: HttpRequest, challenge: Challenge, code: str) -> str:
-    """Complete what waits for a PIN with a recovery code instead; return the URL to go to.
+    """Complete the pending login with a recovery code; return the URL to go to ("" for the site's default).
 
     Args:
         code: as the user typed it.
@@ -52,7 +52,7 @@ def recover(request: HttpRequest, challenge: Challenge, code: str) -> str:
     Raises:
         Refused: the code was not accepted, or the login has ended.
     """
-    # Only a PIN sent to a new number proves that it is the user's.
+    # Only a PIN proves that a new number is the user's.
     if challenge.purpose == Challenge.Purpose.PHONE:
         raise Refused(Reason.ENDED)
     user = reload_user_or_end(request, challenge)
@@ -68,31 +68,39 @@ def may_trust_browser(challenge: Challenge) -> bool:
 
 
 def reload_user_or_end(request: HttpRequest, challenge: Challenge) -> Any:
-    """Read the user again, as the authentication backend that took the password sees it now."""
-    user = _reload(request, challenge)
+    """Return the user, read again through the authentication backend that accepted the password.
+
+    Raises:
+        Refused: ENDED; the user is gone or inactive, or has a new password.
+    """
+    user = _reload_user(request, challenge)
     if (
         user is None
         or not user.is_active
         or user.pk != challenge.user_id
         or not is_auth_hash_of(user, challenge.auth_hash)
     ):
-        _end(challenge)
+        _cancel_and_refuse(challenge)
     return user
 
 
 def require_current(request: HttpRequest, challenge: Challenge) -> None:
-    # Whoever has the pending login of an old password, or of a user who was deactivated, is to send and try nothing.
+    """Refuse a pending login of an old password or an inactive user, before it costs a try or a call.
+
+    Raises:
+        Refused: ENDED.
+    """
     if not (challenge.user.is_active and pending.is_same_login(challenge, challenge.user, challenge.auth_backend)):
-        _end(challenge)
+        _cancel_and_refuse(challenge)
 
 
-def _end(challenge: Challenge) -> NoReturn:
+def _cancel_and_refuse(challenge: Challenge) -> NoReturn:
     challenge.close(Challenge.Outcome.CANCELLED)
     raise Refused(Reason.ENDED)
 
 
-def _reload(request: HttpRequest, challenge: Challenge) -> Any:
-    if not challenge.auth_backend:  # a step-up: only for the session that asked for it
+def _reload_user(request: HttpRequest, challenge: Challenge) -> Any:
+    if not challenge.auth_backend:  # a step-up or a new phone: the user is logged in already
         return request.user if request.user.is_authenticated else None
     if challenge.auth_backend not in django_settings.AUTHENTICATION_BACKENDS:
         return None
@@ -110,7 +118,7 @@ def _complete(request: HttpRequest, user: Any, challenge: Challenge, trust_versi
         request.session.cycle_key()
     guard.write_proof(user, trust_version, challenge.method)
     pending.drop(request)
-    # Just written, so the next page need not read it; another session without proof is looked up all the same.
+    # Saves the next page a query; a session whose proof does not match makes the guard read the row anyway.
     policy.remember(user, policy.Requirement(is_required=True, trust_version=trust_version, has_phone=True))
     events.record(
         "verified", user, signal=signals.verified, request=request, method=challenge.method, challenge=challenge

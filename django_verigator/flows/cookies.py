@@ -14,28 +14,34 @@ from ..digests import digest
 _SALT = "django_verigator.pending"
 
 _REMEMBERED_SECONDS = 3600
-"""For so long the browser knows of a login that has waited too long, so that the login page can say so."""
+"""How long the cookie outlives its login, so that the login page can say that it has expired."""
 
 
 def cookie_name() -> str:
-    """Return the cookie's name: of its own for each site on a host, with a word in it that error reports hide."""
+    """Return the cookie's name: one for each site on a host; Django's error reports hide names with "token"."""
     return f"verigator_token_{django_settings.SESSION_COOKIE_NAME}"
 
 
 @dataclass(slots=True)
 class CookieJar:
-    """What the response is to do with the cookie; the middleware applies it."""
+    """The cookies that the middleware sets or deletes on the response.
+
+    Attributes:
+        nonce: value of the pending login's cookie, or None to leave that alone.
+        drop: delete that cookie.
+        browser: name and value of a trusted browser's cookie, or None.
+    """
 
     nonce: str | None = None
     drop: bool = False
     browser: tuple[str, str] | None = None
-    """Name and value of a trusted browser's cookie."""
 
     @property
     def has_work(self) -> bool:
         return self.drop or self.nonce is not None or self.browser is not None
 
     def apply(self, response: HttpResponseBase) -> None:
+        """Set or delete the cookies on ``response``."""
         if self.browser is not None:
             response.set_cookie(
                 *self.browser,
@@ -68,7 +74,7 @@ class CookieJar:
 
 
 def read_nonce(request: HttpRequest) -> str | None:
-    """Return the nonce the browser holds, if we gave it out lately; whether the login still waits its rows tell."""
+    """Return the nonce in the browser's cookie, or None; its rows show whether the login still waits."""
     value = request.get_signed_cookie(cookie_name(), default=None, salt=_SALT, max_age=_cookie_seconds())
     return str(value) if value else None
 
@@ -78,9 +84,9 @@ def _cookie_seconds() -> int:
 
 
 def form_digest(request: HttpRequest) -> str:
-    """Return by what a form is known again that is posted twice, by a double click or a reload; "" if by nothing.
+    """Return what makes a second post of the same form, by a double click or a reload, idempotent; "" if unknown.
 
-    CSRF protection puts a value of its own into each page that is shown.
+    It comes from the masked CSRF token, which differs on each page that is shown.
     """
     token = request.POST.get("csrfmiddlewaretoken", "") if request.method == "POST" else ""
     return digest("form", token) if token else ""

@@ -1,6 +1,6 @@
-"""A reserved code: the providers are asked for it, and the outcome is written.
+"""Delivering a reserved code: the providers are asked to send it, and the outcome is written.
 
-No transaction is open during a call. However many providers are asked, one send is counted and one deadline holds.
+No transaction is open during a call. One send is counted and one deadline holds, however many providers are asked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.db.models import Q
 from django.utils import timezone
@@ -33,13 +34,15 @@ LONGEST_PAUSE_SECONDS = 600
 
 @dataclass
 class Delivery:
-    """A code that is reserved and not asked for yet.
+    """A code that is reserved, but not sent yet.
 
     Attributes:
-        challenge: stored; what it waits for.
-        backends: to be asked in this order; none where the app's code from an earlier start is still good.
-        sends, calls: the rate limits consumed for the text, and for the calls that it takes.
-        previous: the step before; if nothing is sent now, its code stays good.
+        challenge: the stored challenge.
+        method: "sms" or "totp".
+        change: the phone change whose number the code goes to; None for the phone in force.
+        previous: the challenge before; if nothing is sent, its code is valid again.
+        backends: asked in this order; none where an earlier code of the app is still valid.
+        sends, calls: the rate limits consumed for the send, and for the calls to providers.
     """
 
     challenge: Challenge
@@ -53,21 +56,22 @@ class Delivery:
 
 
 def pause_ends(challenge: Challenge) -> datetime:
-    return challenge.created_at + _pause(challenge)
+    """Return when another code may be sent."""
+    return challenge.created_at + _resend_pause(challenge)
 
 
-def _pause(challenge: Challenge) -> timedelta:
-    # Doubled with each further code of the same login; what matters to a user is the first one.
+def _resend_pause(challenge: Challenge) -> timedelta:
+    # Doubled with each further code of a login: only the first pause matters to most users.
     seconds = conf.current().LIMITS.RESEND_PAUSE * 2 ** min(challenge.sends, 10)
     return timedelta(seconds=min(seconds, LONGEST_PAUSE_SECONDS))
 
 
 def deliver(delivery: Delivery) -> None:
-    """Ask the providers one after the other until one has sent the code, and write down what happened.
+    """Ask the providers one after the other until one has sent the code, and write the outcome.
 
     Raises:
-        Refused: nothing was sent, or nothing that may be used. The challenge stays stored and says so, unless the
-            code of the step before is good again.
+        Refused: no code was sent that may be used. The challenge stays stored with that outcome, unless the code of
+            the previous one is valid again.
     """
     challenge = delivery.challenge
     if not delivery.backends:
@@ -77,7 +81,7 @@ def deliver(delivery: Delivery) -> None:
     errors: list[VerigatorError] = []
     for backend in delivery.backends:
         if errors:
-            # Before it is asked: whatever happens then, the row names the provider that may have sent.
+            # Before the call, so that after a crash the row names the provider that may have sent.
             challenge.verigator_id = ""
             _write(challenge, backend=backend.alias)
         try:
@@ -105,7 +109,7 @@ def _settle_started(delivery: Delivery, started: Started) -> None:
         raise forbidden
     try:
         _write_sent(challenge, Outcome.SENT, started.method, started.reference)
-    except IntegrityError:  # another user's code that may still be used has this reference
+    except IntegrityError:  # another user's valid code has this reference
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())
         details: dict[str, Any] = {"reason": "reference_twice", "backend": challenge.backend}
         events.record("send_failed", challenge.user, level=logging.WARNING, status=None, **details)
@@ -124,10 +128,10 @@ def _settle_errors(delivery: Delivery, errors: Sequence[VerigatorError]) -> None
         _settle_unsent(delivery, [] if is_asked else delivery.calls, until)
         _refuse_unavailable(until)
     if all(not error.sent or error.status in UNDONE for error in errors):
-        # A provider saw the call and refused it: the send stays counted, so that nobody hammers it.
+        # A provider has refused the call: the send stays counted, which bounds the calls.
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=until or timezone.now())
         _refuse_unavailable(until)
-    # The text may be out: nothing is sent again by itself, and its PIN may be used.
+    # The code may have been sent: no other provider is asked, and its PIN may be tried.
     _write_sent(challenge, Outcome.UNCLEAR, challenge.requested_method, "")
 
 
@@ -138,12 +142,12 @@ def _refuse_unavailable(until: datetime | None) -> NoReturn:
 def _settle_unsent(delivery: Delivery, calls: list[RateLimit], resend_at: datetime | None = None) -> None:
     rate_limits.refund([*delivery.sends, *calls])
     if delivery.previous is not None and delivery.previous.is_running(timezone.now()):
-        _restore(delivery.challenge, delivery.previous)
+        _restore_previous(delivery.challenge, delivery.previous)
     else:
         _write(delivery.challenge, outcome=Outcome.UNAVAILABLE, resend_at=resend_at)
 
 
-def _restore(challenge: Challenge, previous: Challenge) -> None:
+def _restore_previous(challenge: Challenge, previous: Challenge) -> None:
     def swap_back() -> None:
         Challenge.objects.filter(pk=challenge.pk).delete()
         newer = Challenge.objects.open().filter(user_id=challenge.user_id)
@@ -163,23 +167,24 @@ def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str)
         "reference": reference,
         "sent_at": now,
         "expires_at": now + timedelta(seconds=conf.current().LIMITS.CHALLENGE_SECONDS),
-        "resend_at": now + _pause(challenge),
+        "resend_at": now + _resend_pause(challenge),
     }
     if not reference:
         _write(challenge, **values)
         return
-    taken = digest("reference", f"{challenge.backend}.{reference}")
+    reference_digest = digest("reference", f"{challenge.backend}.{reference}")
 
     def write() -> None:
         with db.atomic():
-            _write(challenge, **values, reference_digest=taken)
+            _write(challenge, **values, reference_digest=reference_digest)
 
     try:
         retry_on_deadlock(write)
     except IntegrityError:
-        # A row of this user, or one whose code is worth nothing any more, makes way.
-        elsewhere = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=challenge.user_id)
-        Challenge.objects.filter(reference_digest=taken).exclude(elsewhere).update(reference_digest=None)
+        # Free the reference where it belongs to this user, or to a code that is no longer valid.
+        in_use = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=challenge.user_id)
+        rows = Challenge.objects.filter(reference_digest=reference_digest)
+        rows.exclude(in_use).update(reference_digest=None)
         retry_on_deadlock(write)
 
 
@@ -188,13 +193,14 @@ def _write(challenge: Challenge, **values: Any) -> None:
 
 
 def _record_failure(challenge: Challenge, error: VerigatorError) -> None:
-    if isinstance(error, NOT_ASKED):  # logged once, when the circuit opened
+    if isinstance(error, NOT_ASKED):  # the circuit breaker logs a warning when it opens
         events.record("not_asked", challenge.user, reason=error.reason, backend=challenge.backend)
     else:
         events.record("send_failed", challenge.user, level=logging.WARNING, **error.details, backend=challenge.backend)
 
 
-def record_refusal(user: Any, refused: Refused) -> None:
+def record_refusal(user: AbstractBaseUser, refused: Refused) -> None:
+    """Log a refused send, and send ``limit_reached``."""
     events.record(
         "send_refused",
         user,

@@ -1,9 +1,8 @@
-"""A user's first phone."""
+"""Enrolment: a user's first phone."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 
 from .. import conf
@@ -17,12 +16,17 @@ from .delivery import deliver
 from .session import session_guard
 
 
-def has_password(user: Any) -> bool:
-    # An empty column is that of a user who signs in by other means; Django takes it for a usable password.
+def has_password(user: AbstractBaseUser) -> bool:
+    """Whether the user can log in by a password; Django takes an empty one, of a social login, for usable."""
     return bool(user.password) and bool(user.has_usable_password())
 
 
 def start_or_forget(request: HttpRequest, challenge: Challenge, link: VerigatorUser, change: PhoneChange) -> None:
+    """Send a PIN to a new phone; if the first one of a pending login is refused, drop its cookie.
+
+    Raises:
+        Refused: nothing was sent.
+    """
     method = METHOD_SMS if conf.current().ALLOW_SMS else METHOD_TOTP
     try:
         delivery = sending.reserve(challenge, link, method, change=change)
@@ -30,52 +34,54 @@ def start_or_forget(request: HttpRequest, challenge: Challenge, link: VerigatorU
         jar = session_guard(request).cookies
         if refused.reason == Reason.PAUSE and (challenge.step > 1 or pending.find(jar.nonce or "")):
             return  # the same form, posted twice: its code is on its way
-        if challenge.step == 1:  # there is nothing that the cookie could name
+        if challenge.step == 1:  # no row was stored for the cookie
             jar.nonce = None
         raise
     deliver(delivery)
 
 
-def has_phone(user: Any) -> bool:
+def has_phone(user: AbstractBaseUser) -> bool:
     """Whether there is a number to send a code to."""
     link = links.ensure(user)
     return link is not None and link.has_usable_phone
 
 
-def has_unusable_number(user: Any) -> bool:
-    """Whether the site has something for this user that no code can be sent to."""
+def has_unusable_number(user: AbstractBaseUser) -> bool:
+    """Whether the site has a number for this user to which no code can be sent."""
     link = links.find(user)
     return link is not None and link.state == VerigatorUser.State.FAILED and not link.has_usable_phone
 
 
 def needs_phone(challenge: Challenge) -> bool:
-    """Whether a pending login waits for its user to enrol a phone first."""
+    """Whether a pending login waits until its user enrols a phone."""
     return challenge.sent_at is None and challenge.phone_change_id is None and not has_phone(challenge.user)
 
 
-def needs_password(user: Any, challenge: Challenge | None) -> bool:
-    """Whether the password is asked for before a phone is taken: unless it was given in this very login."""
+def needs_password(user: AbstractBaseUser, challenge: Challenge | None) -> bool:
+    """Whether enrolment asks for the password: if the user has one, and did not give it in this login."""
     return has_password(user) and not (challenge is not None and challenge.password_given)
 
 
-def must_sign_in_anew(request: HttpRequest, user: Any, challenge: Challenge | None) -> bool:
-    """Whether a session alone would enrol a phone, and the site does not want that: see ENROL_SECONDS."""
+def must_sign_in_anew(request: HttpRequest, user: AbstractBaseUser, challenge: Challenge | None) -> bool:
+    """Whether a user without a password signed in longer ago than ENROL_SECONDS allows for enrolment."""
     seconds = conf.current().ENROL_SECONDS
     if not seconds or has_password(user) or (challenge is not None and challenge.password_given):
         return False
     return not session_guard(request).signed_in_within(user, seconds)
 
 
-def enrol(request: HttpRequest, user: Any, challenge: Challenge | None, phone_number: str, next_url: str = "") -> None:
-    """Send a PIN to the first phone of a user; it counts when the PIN comes back.
+def enrol(
+    request: HttpRequest, user: AbstractBaseUser, challenge: Challenge | None, phone_number: str, next_url: str = ""
+) -> None:
+    """Send a PIN to a user's first phone; the phone is enrolled once the PIN is confirmed.
 
     Args:
-        challenge: the pending login that waits for it; None for a user who is logged in.
+        challenge: the pending login; None for a user who is logged in.
         phone_number: E.164.
-        next_url: where a user who is logged in goes afterwards.
+        next_url: where a logged-in user goes after the PIN, already checked to be safe.
 
     Raises:
-        Refused: with the reason, and when to try again.
+        Refused: nothing was sent; with the reason, and when to try again.
     """
     if challenge is not None:
         completion.require_current(request, challenge)
@@ -91,7 +97,7 @@ def enrol(request: HttpRequest, user: Any, challenge: Challenge | None, phone_nu
             try:
                 sending.respect_pause(challenge)
             except Refused as refused:
-                if refused.reason == Reason.PAUSE:  # the same number once more: its code is on its way
+                if refused.reason == Reason.PAUSE:  # the same number again: its code is on its way
                     return
                 raise
         following = pending.following(challenge, ip=client_address(request))

@@ -1,4 +1,4 @@
-"""Which rate limits there are for a login."""
+"""The rate limits of a login."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..rate_limits import DAY, HOUR, RateLimit
 
 
 def user_try_limits(user_pk: object) -> list[RateLimit]:
-    """What bounds guessing. They belong to the user: a new code, session or address brings no new tries."""
+    """Return the rate limits of a user's tries, PINs and recovery codes together, whatever the code or address."""
     limits = conf.current().LIMITS
     user = str(user_pk)
     return [
@@ -18,39 +18,40 @@ def user_try_limits(user_pk: object) -> list[RateLimit]:
 
 
 def try_limits(user_pk: object, address: str | None) -> list[RateLimit]:
-    """The user's caps, and that of an address from which one guess is made on each of many accounts."""
+    """Return ``user_try_limits`` and that of the client's address, which bounds guesses for many users."""
     limits = conf.current().LIMITS
-    counted = addresses.rate_limit_key(address)
-    per_address = RateLimit("tries/address/hour", counted, limits.TRIES_PER_ADDRESS_HOUR, HOUR, Reason.LOCKED)
-    return [*user_try_limits(user_pk), *([per_address] if counted else [])]
+    network = addresses.rate_limit_key(address)
+    per_address = RateLimit("tries/address/hour", network, limits.TRIES_PER_ADDRESS_HOUR, HOUR, Reason.LOCKED)
+    return [*user_try_limits(user_pk), *([per_address] if network else [])]
 
 
 def send_limits(
     user_pk: object, phone_number: str, address: str | None, *, confirmed: bool, confirmed_by_another: bool = False
 ) -> list[RateLimit]:
-    """What bounds sending: by user, number and address; for numbers nobody has confirmed also by block and in all.
+    """Return the rate limits of a send: by user, number and address; for unconfirmed numbers also by prefix and site.
+
+    SMS pumping needs many numbers and confirms none. So what it uses up keeps no user out whose number is confirmed.
 
     Args:
+        phone_number: E.164.
+        address: the client's IP address.
         confirmed: this user has confirmed the number.
-        confirmed_by_another: another user has; of the number's sends a share is left to that one.
-
-    An attacker who is paid for texts needs many numbers, and has confirmed none; users who have confirmed theirs are
-    not kept out by what such an attacker uses up.
+        confirmed_by_another: another user has, and keeps a share of the number's sends.
     """
     limits = conf.current().LIMITS
-    counted = addresses.rate_limit_key(address)
+    network = addresses.rate_limit_key(address)
     per_phone, per_day = limits.SENDS_PER_PHONE_10_MINUTES, limits.SENDS_PER_PHONE_DAY
     if confirmed_by_another:
         per_phone = _half(per_phone)
-    if not confirmed:  # nobody knows whose phone it is
+    if not confirmed:
         per_day = _half(per_day)
     caps = [
         RateLimit("sends/user/hour", str(user_pk), limits.SENDS_PER_USER_HOUR, HOUR, Reason.SEND_LIMIT),
         RateLimit("sends/phone/10min", phone_number, per_phone, 600, Reason.SEND_LIMIT),
         RateLimit("sends/phone/day", phone_number, per_day, DAY, Reason.SEND_LIMIT),
     ]
-    if counted:
-        caps.append(RateLimit("sends/address/hour", counted, limits.SENDS_PER_ADDRESS_HOUR, HOUR, Reason.SEND_LIMIT))
+    if network:
+        caps.append(RateLimit("sends/address/hour", network, limits.SENDS_PER_ADDRESS_HOUR, HOUR, Reason.SEND_LIMIT))
     if not confirmed:
         prefix = phone.prefix(phone_number)
         caps += [
@@ -62,22 +63,23 @@ def send_limits(
 
 
 def start_limits(user_pk: object, address: str | None, *, again: bool) -> list[RateLimit]:
-    """What bounds the calls that somebody can cause, whatever comes of them: given back only if nobody was asked.
+    """Return the rate limits of calls that start a code; refunded only if no provider was asked.
 
     Args:
-        again: for another code of the same login; such ones leave enough for a login that begins.
+        address: the client's IP address.
+        again: for another code of the same login, which leaves half of the user's calls to new logins.
     """
     limits = conf.current().LIMITS
-    counted = addresses.rate_limit_key(address)
+    network = addresses.rate_limit_key(address)
     per_user = _half(limits.STARTS_PER_USER_HOUR) if again else limits.STARTS_PER_USER_HOUR
     caps = [RateLimit("starts/user/hour", str(user_pk), per_user, HOUR, Reason.SEND_LIMIT)]
-    if counted:
-        caps.append(RateLimit("starts/address/hour", counted, limits.STARTS_PER_ADDRESS_HOUR, HOUR, Reason.SEND_LIMIT))
+    if network:
+        caps.append(RateLimit("starts/address/hour", network, limits.STARTS_PER_ADDRESS_HOUR, HOUR, Reason.SEND_LIMIT))
     return caps
 
 
 def notice_limits(user_pk: object) -> list[RateLimit]:
-    """What bounds the mails about limits that somebody keeps running into."""
+    """Return the rate limit of emails about used-up sends."""
     return [RateLimit("told/user/hour", str(user_pk), 1, HOUR, Reason.SEND_LIMIT)]
 
 
@@ -86,16 +88,16 @@ def _half(limit: int) -> int:
 
 
 def password_limits(user_pk: object) -> list[RateLimit]:
-    """What bounds guessing the password from a session that was left open."""
+    """Return the rate limit of wrong passwords, which bounds guessing in a session that was left open."""
     limit = conf.current().LIMITS.TRIES_PER_USER_HOUR
     return [RateLimit("passwords/user/hour", str(user_pk), limit, HOUR, Reason.WRONG_PASSWORDS)]
 
 
 def require_first_post(form: str) -> None:
-    """Refuse a form that was posted before, as a reload does.
+    """Refuse a form that was posted before, by a double click or a reload.
 
     Args:
-        form: of ``pending.form_of``; one that is not known again is always a first one.
+        form: as ``cookies.form_digest`` returns it; "" is never refused.
 
     Raises:
         Refused: REPEATED.
@@ -105,7 +107,7 @@ def require_first_post(form: str) -> None:
 
 
 def phone_change_limits(user_pk: object) -> list[RateLimit]:
-    """What bounds the numbers that one user may propose."""
+    """Return the rate limits of a user's phone changes."""
     limits = conf.current().LIMITS
     return [
         RateLimit("changes/user/minute", str(user_pk), 1, 60, Reason.CHANGE_LIMIT),

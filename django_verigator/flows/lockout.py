@@ -1,4 +1,4 @@
-"""Who can prove nothing at the moment: locked out for some time, or until support helps."""
+"""Lockouts: LOCKED for some time, or STOPPED until support helps or the password changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import check_password
 from django.db.models import F, Q
 from django.utils import timezone
@@ -19,7 +20,7 @@ from .notices import send_notice
 
 
 def locked_until(user_pk: object) -> datetime | None:
-    """Return when the user may try PINs again, or None if now."""
+    """Return when the user's rate limits allow tries again; None if they do now."""
     now = timezone.now()
     maximum = {limit.digest: limit.maximum for limit in limits.user_try_limits(user_pk)}
     rows = Counter.objects.filter(pk__in=maximum, expires_at__gt=now)
@@ -27,7 +28,7 @@ def locked_until(user_pk: object) -> datetime | None:
 
 
 def require_none(challenge: Challenge) -> None:
-    """Refuse whatever is typed while the challenge's user is locked out.
+    """Refuse a try while the user is locked out.
 
     Raises:
         Refused: LOCKED or STOPPED.
@@ -38,26 +39,26 @@ def require_none(challenge: Challenge) -> None:
 
 
 def link_of(challenge: Challenge) -> VerigatorUser | None:
-    """Return the link that ``pending.find`` has read with the challenge."""
+    """Return the link of the challenge's user, which ``pending.find`` has read with the challenge."""
     link: VerigatorUser | None = getattr(challenge.user, "verigator", None)
     return link
 
 
 def active(link: VerigatorUser | None) -> Refused | None:
-    """Return the lockout of a user, who can prove nothing while it lasts; None if there is none."""
+    """Return the user's lockout, LOCKED or STOPPED, or None if there is none."""
     if link is None:
         return None
     if link.consecutive_failures >= conf.consecutive_failures():
         return Refused(Reason.STOPPED)
-    # The column is a hint that costs nothing; the counters decide.
+    # The column saves a query; the counters decide.
     if link.locked_until is not None and link.locked_until > timezone.now():
         until = locked_until(link.user_id)
         return Refused(Reason.LOCKED, until=until) if until is not None else None
     return None
 
 
-def end_after_new_password(user: Any, link: VerigatorUser | None) -> None:
-    # Whoever made the wrong tries knew the old password. A new one was set from the user's mailbox or by support.
+def end_after_new_password(user: AbstractBaseUser, link: VerigatorUser | None) -> None:
+    """End STOPPED if the password is a new one: whoever made the wrong tries knew the old one."""
     if link is None or link.consecutive_failures < conf.consecutive_failures():
         return
     if not is_auth_hash_of(user, link.failures_auth_hash):
@@ -65,10 +66,10 @@ def end_after_new_password(user: Any, link: VerigatorUser | None) -> None:
         link.consecutive_failures = 0
 
 
-def keep_over_rehash(user: Any) -> None:
-    """Called before a user is saved with a password stored anew: the hard stop ends with another one, not with that.
+def keep_over_rehash(user: AbstractBaseUser) -> None:
+    """Keep STOPPED when the same password is hashed anew; call it before the user is saved.
 
-    A newer hasher stores the same password anew when it is typed right; ``set_password`` marks one that somebody chose.
+    ``set_password`` leaves a chosen password in ``_password`` until the save; a rehash by a newer hasher clears it.
     """
     stopped = VerigatorUser.objects.filter(consecutive_failures__gte=conf.consecutive_failures())
     link = stopped.filter(user_id=user.pk).first()
@@ -81,26 +82,37 @@ def keep_over_rehash(user: Any) -> None:
 
 
 def count_failure(challenge: Challenge) -> bool:
-    # Counted as a failure until the verdict says otherwise, so that parallel tries cannot overrun the hard stop.
+    """Count a consecutive failure before the verdict, so that parallel tries cannot exceed the maximum.
+
+    Returns:
+        Whether it is the last one before STOPPED.
+
+    Raises:
+        Refused: STOPPED.
+    """
     last = conf.consecutive_failures() - 1
     link = VerigatorUser.objects.filter(user_id=challenge.user_id)
-    one_more = {"consecutive_failures": F("consecutive_failures") + 1, "failures_auth_hash": challenge.auth_hash}
-    if link.filter(consecutive_failures__lt=last).update(**one_more):
+    increment = {"consecutive_failures": F("consecutive_failures") + 1, "failures_auth_hash": challenge.auth_hash}
+    if link.filter(consecutive_failures__lt=last).update(**increment):
         return False
-    # Told apart by the UPDATE itself, so that of parallel tries exactly one is the last.
-    if link.filter(consecutive_failures=last).update(**one_more):
+    # An UPDATE of its own, so that of parallel tries exactly one is the last.
+    if link.filter(consecutive_failures=last).update(**increment):
         return True
     raise Refused(Reason.STOPPED)
 
 
 def undo_failure(challenge: Challenge) -> None:
-    """Take back a failure that nobody has seen: the verdict is not known."""
+    """Undo ``count_failure`` for a try without a verdict."""
     failed = VerigatorUser.objects.filter(user_id=challenge.user_id, consecutive_failures__gt=0)
     failed.update(consecutive_failures=F("consecutive_failures") - 1)
 
 
 def announce(challenge: Challenge, is_last: bool) -> Refused | None:
-    """Tell of a lock or stop that a wrong try brought about, and return it as the user is to read it."""
+    """Log and notify a lockout that a wrong try has begun, and return it; None if there is none.
+
+    Args:
+        is_last: as ``count_failure`` returned it.
+    """
     if is_last:
         events.record("locked", challenge.user, signal=signals.locked, level=logging.WARNING, until=None)
         send_notice(challenge.user, notices.Notice.LOCKED)
@@ -108,13 +120,13 @@ def announce(challenge: Challenge, is_last: bool) -> Refused | None:
     until = locked_until(challenge.user_id)
     if until is None:
         return None
-    if _lock(challenge.user_id, until):
+    if _extend_lockout(challenge.user_id, until):
         events.record("locked", challenge.user, signal=signals.locked, level=logging.WARNING, until=until)
         send_notice(challenge.user, notices.Notice.LOCKED, until=until)
     return Refused(Reason.LOCKED, until=until)
 
 
-def _lock(user_pk: Any, until: Any) -> bool:
-    # Of parallel failures one is told about.
-    earlier = VerigatorUser.objects.filter(Q(locked_until=None) | Q(locked_until__lt=until), user_id=user_pk)
-    return bool(earlier.update(locked_until=until))
+def _extend_lockout(user_pk: Any, until: Any) -> bool:
+    # Of parallel failures only one begins the lockout.
+    locked_shorter = VerigatorUser.objects.filter(Q(locked_until=None) | Q(locked_until__lt=until), user_id=user_pk)
+    return bool(locked_shorter.update(locked_until=until))

@@ -1,4 +1,4 @@
-"""From the right password to a login that waits for its PIN, and every other way in that is intercepted."""
+"""Beginning a pending login: after the right password, by intercepting any other login, or for a step-up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.contrib import auth
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest
 from django.middleware.csrf import rotate_token
 
@@ -20,14 +21,17 @@ from .session import session_guard
 
 
 def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> bool:
-    """Go on after the right password: log the user in, or make the login wait for its PIN and send that.
+    """Log the user in after the right password, or begin a pending login and send its PIN.
 
     Args:
-        auth_backend: dotted path of the authentication backend that took the password.
-        next_url: where to go afterwards, already found safe; it is checked again then.
+        auth_backend: dotted path of the authentication backend that accepted the password.
+        next_url: where to go after the login, already checked to be safe; it is checked again then.
 
     Returns:
-        True if the user is logged in; False if the second step is owed.
+        True if the user is logged in; False if the login waits for the second factor.
+
+    Raises:
+        Refused: UNAVAILABLE; the database failed.
     """
     guard = session_guard(request)
     link = links.ensure(user)
@@ -42,18 +46,24 @@ def begin(request: HttpRequest, user: Any, auth_backend: str, next_url: str) -> 
         guard.write_proof(user, link.trust_version, METHOD_BROWSER)
         pending.abandon(request)
         return True
-    _clean_session(request)
+    _renew_session(request)
     running = pending.current(request)
     if running is not None and pending.is_same_login(running, user, auth_backend) and running.closed_reason() is None:
-        # A second right password goes on with the code that is on its way.
+        # The password was given a second time: the code is on its way.
         running.record({"next_url": next_url, "password_given": True})
         return False
-    _wait(request, user, link, sends=True, auth_backend=auth_backend, next_url=next_url, password_given=True)
+    _replace_pending(request, user, link, sends=True, auth_backend=auth_backend, next_url=next_url, password_given=True)
     return False
 
 
-def _wait(request: HttpRequest, user: Any, link: VerigatorUser | None, *, sends: bool, **fields: Any) -> None:
-    """Begin a pending login, and end the one that this browser had."""
+def _replace_pending(
+    request: HttpRequest, user: AbstractBaseUser, link: VerigatorUser | None, *, sends: bool, **fields: Any
+) -> None:
+    """Replace this browser's pending login by a new one.
+
+    Args:
+        sends: send the first code at once, if the user has a phone.
+    """
     pending.abandon(request)
     challenge = pending.begin(request, user, link, **fields)
     if sends and link is not None and link.has_usable_phone:
@@ -63,26 +73,32 @@ def _wait(request: HttpRequest, user: Any, link: VerigatorUser | None, *, sends:
 
 
 def intercept(request: HttpRequest, user: Any, auth_backend: str, next_url: str, *, sends: bool) -> bool:
-    """Make a login that came another way wait for its PIN.
+    """Begin a pending login in place of a login that was made without the second factor.
 
     Args:
-        sends: the login was made in this very request, by a form that was posted; its PIN is sent at once, as after a
-            password. Else nothing is sent, and the PIN page has a button for that.
+        auth_backend: dotted path of the authentication backend that accepted the user.
+        next_url: where to go after the login, already checked to be safe.
+        sends: send the PIN at once, since a form posted in this request has logged the user in; else the PIN page has a
+            button for that.
 
     Returns:
-        True if this browser's pending login is of the same user and backend, and goes on.
+        True if this browser's pending login has the same user and backend, and is kept.
     """
     running = pending.current(request)
-    goes_on = running is not None and pending.is_same_login(running, user, auth_backend)
-    if running is not None and goes_on and not (sends and running.closed_reason()):
+    is_same = running is not None and pending.is_same_login(running, user, auth_backend)
+    if running is not None and is_same and not (sends and running.closed_reason()):
         return True
     link = links.ensure(user)
-    _wait(request, user, link, sends=sends, auth_backend=auth_backend, next_url=next_url)
+    _replace_pending(request, user, link, sends=sends, auth_backend=auth_backend, next_url=next_url)
     return False
 
 
-def step_up(request: HttpRequest, user: Any, next_url: str) -> None:
-    """Ask a logged-in user for a new proof; completing it logs nobody in."""
+def step_up(request: HttpRequest, user: AbstractBaseUser, next_url: str) -> None:
+    """Begin a pending login for a new proof of a logged-in user; its completion only renews the proof.
+
+    Args:
+        next_url: where to go after the PIN, already checked to be safe.
+    """
     running = pending.current(request)
     if running is not None and pending.is_same_login(running, user, ""):
         return
@@ -90,8 +106,8 @@ def step_up(request: HttpRequest, user: Any, next_url: str) -> None:
     pending.store(request, pending.begin(request, user, link, next_url=next_url, purpose=Challenge.Purpose.STEP_UP))
 
 
-def _clean_session(request: HttpRequest) -> None:
-    # Whoever was logged in here is not any more; an anonymous visitor keeps the site's data under a new key.
+def _renew_session(request: HttpRequest) -> None:
+    # A logged-in user is logged out; an anonymous visitor keeps the session's data, under a new key.
     if auth.SESSION_KEY in request.session:
         request.session.flush()
     elif request.session.session_key is not None:
@@ -100,13 +116,13 @@ def _clean_session(request: HttpRequest) -> None:
 
 
 def cancel(request: HttpRequest) -> None:
-    """End the pending login; its code is worth nothing any more. Whoever was caught in this request is let go."""
+    """End this browser's pending login with its code, and drop an interception made in this request."""
     session_guard(request).intercepted = None
     pending.abandon(request)
 
 
 def _send_first(request: HttpRequest, challenge: Challenge, link: VerigatorUser, *, again: bool = False) -> None:
-    """Start the first code of a login; the login waits in any case, and the PIN page says what happened."""
+    """Send the first code of a login; if that is refused, the login waits, and the PIN page shows why."""
     try:
         delivery = sending.reserve(challenge, link, sending.default_method())
     except Refused as refused:
@@ -114,33 +130,36 @@ def _send_first(request: HttpRequest, challenge: Challenge, link: VerigatorUser,
             if not pending.still_waits(request, challenge):
                 _send_first(request, challenge, link, again=True)
             return
-        if refused.reason not in (Reason.LOCKED, Reason.STOPPED):  # the page shows a lockout as long as it lasts
+        if refused.reason not in (Reason.LOCKED, Reason.STOPPED):  # the page reads a lockout by itself
             challenge.outcome = Challenge.Outcome.REFUSED
             challenge.refusal = refused.reason.value
             challenge.resend_at = refused.until
         pending.store(request, challenge)
         return
-    with suppress(Refused):  # the stored challenge says why
+    with suppress(Refused):  # stored with the challenge
         deliver(delivery)
 
 
 def send(
     request: HttpRequest, challenge: Challenge, *, method: str | None = None, another_way: bool = False
 ) -> Challenge:
-    """Send another code for a pending login (or the first one of a login that was caught).
+    """Send another code for a pending login, or the first one of an intercepted login.
 
     Args:
-        method: "sms" to leave the app for a text message, which needs no pause; None for the site's method.
-        another_way: begin with the provider behind the one that has sent last.
+        method: "sms" for a text message instead of the app's code, at once; None for the same method again.
+        another_way: begin with the provider after the one that sent the last code.
+
+    Returns:
+        The challenge of the new code.
 
     Raises:
-        Refused: with the reason, and when to try again.
+        Refused: nothing was sent; with the reason, and when to try again.
     """
     completion.require_current(request, challenge)
-    switch = method == METHOD_SMS and challenge.method == METHOD_TOTP
-    # What a limit has refused is asked of the limits again.
-    refused = challenge.outcome == Challenge.Outcome.REFUSED
-    if not switch and not refused and challenge.superseded_at is None:
+    leaves_app = method == METHOD_SMS and challenge.method == METHOD_TOTP
+    # After a refusal by a rate limit, the rate limit decides again.
+    was_refused = challenge.outcome == Challenge.Outcome.REFUSED
+    if not leaves_app and not was_refused and challenge.superseded_at is None:
         sending.respect_pause(challenge)
     link = links.find(challenge.user)
     change = phone_changes.pending(challenge)
@@ -161,12 +180,12 @@ def send(
 
 
 def has_changed_number(challenge: Challenge) -> bool:
-    """Whether the site has replaced the number to which this user's PIN goes."""
+    """Whether the site has a changed number for this user, while PINs go to the confirmed one."""
     if challenge.purpose == Challenge.Purpose.PHONE:
         return False
     return bool(site_phones.changed_number(challenge.user, lockout.link_of(challenge)))
 
 
 def active_lockout(challenge: Challenge) -> Refused | None:
-    """Return the lockout of the user to whom a PIN page is shown; None if there is none."""
+    """Return the lockout of the challenge's user, LOCKED or STOPPED, or None if there is none."""
     return lockout.active(lockout.link_of(challenge))

@@ -1,8 +1,7 @@
-"""The login that waits for its PIN: a nonce in a signed cookie of its own, everything else in the Challenge rows.
+"""The pending login: a nonce in a signed cookie, everything else in Challenge rows, which are single-use.
 
-Not in the session: nothing there is touched before the PIN is right, an anonymous visitor's cart stays where it is,
-and a session that is copied, or rolled back by its cookie, brings no try and no pending login back. The rows are
-single-use.
+Not in the session: that stays untouched until the PIN is right, with an anonymous visitor's cart, and a session that is
+copied or rolled back with its cookie restores neither tries nor pending logins.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.http import HttpRequest
 from django.utils import timezone
@@ -26,22 +26,22 @@ from .session import session_guard
 
 def find(nonce: str) -> Challenge | None:
     """Return the challenge in force for a pending login, with its user and link; None if the login has ended."""
-    challenge = _last(nonce)
-    return None if challenge is None or _is_over(challenge) else challenge
+    challenge = _last_challenge(nonce)
+    return None if challenge is None or _has_ended(challenge) else challenge
 
 
 def find_ended(nonce: str) -> Challenge | None:
-    """Return the last challenge of a login that has ended without a proof."""
-    challenge = _last(nonce)
+    """Return the last challenge of a pending login unless that has ended with a proof; None for an unknown nonce."""
+    challenge = _last_challenge(nonce)
     return None if challenge is None or challenge.outcome == Challenge.Outcome.VERIFIED else challenge
 
 
-def _last(nonce: str) -> Challenge | None:
+def _last_challenge(nonce: str) -> Challenge | None:
     rows = Challenge.objects.select_related("user__verigator").filter(nonce_digest__in=digests("nonce", nonce))
     return rows.order_by("-step").first()
 
 
-def _is_over(challenge: Challenge) -> bool:
+def _has_ended(challenge: Challenge) -> bool:
     age = timezone.now() - challenge.started_at
     if age > timedelta(seconds=conf.current().LIMITS.PENDING_SECONDS):
         return True
@@ -54,10 +54,12 @@ def new_nonce() -> str:
 
 
 def new(user: Any, *, ip: str | None, form: str = "", **fields: Any) -> tuple[Challenge, str]:
-    """Return the unsaved first challenge of a new pending login, and the nonce for its browser.
+    """Return the unsaved first challenge of a new pending login, and the nonce for the browser.
 
     Args:
-        form: of ``form_of``: the same form posted twice begins one login, since the rows of its nonce are unique.
+        ip: the client's IP address.
+        form: as ``cookies.form_digest`` returns it; the nonce is derived from it, so that the same form posted twice
+            begins one login.
     """
     nonce = digest("nonce.form", f"{user.pk}.{form}")[:32] if form else new_nonce()
     challenge = Challenge(user=user, nonce_digest=digest("nonce", nonce), ip=ip, created_at=timezone.now(), **fields)
@@ -65,7 +67,7 @@ def new(user: Any, *, ip: str | None, form: str = "", **fields: Any) -> tuple[Ch
     return challenge, nonce
 
 
-_CARRIED = (
+_CARRIED_FIELDS = (
     "nonce_digest",
     "auth_backend",
     "auth_hash",
@@ -78,8 +80,12 @@ _CARRIED = (
 
 
 def following(challenge: Challenge, *, ip: str | None) -> Challenge:
-    """Return the unsaved next challenge of the same pending login."""
-    carried = {name: getattr(challenge, name) for name in _CARRIED}
+    """Return the unsaved next challenge of the same pending login.
+
+    Args:
+        ip: the client's IP address.
+    """
+    carried = {name: getattr(challenge, name) for name in _CARRIED_FIELDS}
     sends = challenge.sends + (challenge.sent_at is not None)
     return Challenge(
         user=challenge.user, step=challenge.step + 1, sends=sends, ip=ip, created_at=timezone.now(), **carried
@@ -87,13 +93,13 @@ def following(challenge: Challenge, *, ip: str | None) -> Challenge:
 
 
 def current(request: HttpRequest) -> Challenge | None:
-    """Return the challenge that this browser's pending login waits for, or None if there is no pending login."""
+    """Return the challenge in force of this browser's pending login, or None if there is no pending login."""
     nonce = cookies.read_nonce(request)
     return find(nonce) if nonce else None
 
 
 def take_ended(request: HttpRequest) -> Challenge | None:
-    """Return the last challenge of this browser's pending login if that has ended by itself; the browser forgets it."""
+    """Return the last challenge of a pending login that has ended, else None, and make the browser forget it."""
     nonce = cookies.read_nonce(request)
     if nonce is None or find(nonce) is not None:
         return None
@@ -101,7 +107,12 @@ def take_ended(request: HttpRequest) -> Challenge | None:
     return find_ended(nonce)
 
 
-def begin(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields: Any) -> Challenge:
+def begin(request: HttpRequest, user: AbstractBaseUser, link: VerigatorUser | None, **fields: Any) -> Challenge:
+    """Return the unsaved first challenge of a new pending login, and give the browser its nonce.
+
+    Args:
+        fields: further fields of the challenge.
+    """
     lockout.end_after_new_password(user, link)
     challenge, nonce = new(
         user,
@@ -116,6 +127,8 @@ def begin(request: HttpRequest, user: Any, link: VerigatorUser | None, **fields:
 
 
 def store(request: HttpRequest, challenge: Challenge) -> None:
+    """Save the first challenge of a pending login without a code; the same form posted twice saves one."""
+
     def insert() -> None:
         with db.atomic():
             challenge.save(force_insert=True)
@@ -128,7 +141,7 @@ def store(request: HttpRequest, challenge: Challenge) -> None:
 
 
 def still_waits(request: HttpRequest, challenge: Challenge) -> bool:
-    """Whether the form that began this login was posted before, and its login still waits; else begin another one."""
+    """Whether the login that the same form began still waits; if it has ended, renew the nonce of ``challenge``."""
     jar = session_guard(request).cookies
     if find(jar.nonce or "") is not None:
         return True
@@ -137,7 +150,8 @@ def still_waits(request: HttpRequest, challenge: Challenge) -> bool:
     return False
 
 
-def is_same_login(challenge: Challenge, user: Any, auth_backend: str) -> bool:
+def is_same_login(challenge: Challenge, user: AbstractBaseUser, auth_backend: str) -> bool:
+    """Whether a pending login has this user, password and authentication backend."""
     return (
         challenge.user_id == user.pk
         and challenge.auth_backend == auth_backend
@@ -146,6 +160,7 @@ def is_same_login(challenge: Challenge, user: Any, auth_backend: str) -> bool:
 
 
 def abandon(request: HttpRequest) -> None:
+    """Cancel this browser's pending login, if it has one."""
     drop(request)
     running = current(request)
     if running is not None:
@@ -153,5 +168,5 @@ def abandon(request: HttpRequest) -> None:
 
 
 def drop(request: HttpRequest) -> None:
-    """Have the browser forget a pending login that has ended."""
+    """Delete the cookie of a pending login that has ended."""
     session_guard(request).cookies.drop = cookies.cookie_name() in request.COOKIES

@@ -1,4 +1,4 @@
-"""Which providers are asked to send a code, in which order, and the calls."""
+"""The calls that send a code: which providers are asked, and in which order."""
 
 from __future__ import annotations
 
@@ -23,26 +23,35 @@ from ..records import registration
 from . import phone_changes
 
 UNDONE = (400, 401, 403, 404, 405, 409, 422, 429, 503)
-"""Statuses that say for certain that nothing was sent."""
+"""HTTP statuses after which it is certain that nothing was sent."""
 
 NOT_ASKED = (CircuitOpenError, ProviderBusyError)
 
 _ABOUT_THE_NUMBER = (400, 409, 422)
-"""Statuses that are no fault of the provider's; another one is not asked by itself."""
+"""HTTP statuses that are not the provider's fault, so that no other one is asked."""
 
 
 def candidates(after: str) -> list[BaseBackend]:
-    found = backends.usable()
+    """Return the backends that may send a code, in the order of BACKENDS.
+
+    Args:
+        after: alias of a backend to begin behind, or "".
+
+    Raises:
+        Refused: SMS_FORBIDDEN; no backend has the app, and the site allows nothing else.
+        ImproperlyConfigured: no backend can be built.
+    """
+    usable = backends.usable()
     if not conf.current().ALLOW_SMS:
-        found = [backend for backend in found if METHOD_TOTP in backend.methods]
-        if not found:
+        usable = [backend for backend in usable if METHOD_TOTP in backend.methods]
+        if not usable:
             raise Refused(Reason.SMS_FORBIDDEN)
-    place = next((place for place, backend in enumerate(found, start=1) if backend.alias == after), 0)
-    return found[place:] + found[:place]
+    first = next((place for place, backend in enumerate(usable, start=1) if backend.alias == after), 0)
+    return usable[first:] + usable[:first]
 
 
 def has_another_way(challenge: Challenge) -> bool:
-    """Whether a code that was sent for this challenge can be sent through another provider instead."""
+    """Whether the code that was sent for this challenge can be sent by another provider."""
     if challenge.sent_at is None or len(conf.current().BACKENDS) < 2:
         return False
     try:
@@ -52,7 +61,7 @@ def has_another_way(challenge: Challenge) -> bool:
 
 
 def another_may_send(error: VerigatorError) -> bool:
-    """Whether the next backend is asked by itself: nothing was sent, and not because of the number."""
+    """Whether to ask the next backend: it is certain that nothing was sent, and the number is not why."""
     return not error.sent or (error.status in UNDONE and error.status not in _ABOUT_THE_NUMBER)
 
 
@@ -64,8 +73,19 @@ def start(
     method: str,
     deadline: float,
 ) -> Started:
+    """Ask one provider to send a code, and set ``challenge.verigator_id``; a missing record is made first.
+
+    Args:
+        change: the phone change whose number the code goes to; None for the phone in force.
+        method: "sms" or "totp".
+        deadline: ``time.monotonic()`` by which all calls must be over.
+
+    Raises:
+        Refused: NO_PHONE, or BUSY while another request registers the user.
+        VerigatorError: the call, or the one that makes the record, has failed.
+    """
     if change is not None:
-        phone_changes.register(change, backend, cause=_cause(challenge), timeout=_left(deadline))
+        phone_changes.register(change, backend, cause=_cause(challenge), timeout=_remaining_seconds(deadline))
         recipient = Recipient((change.verigator_id or "") if backend.keeps_users else "", change.phone_number)
     else:
         recipient = _recipient(challenge, link, backend, deadline)
@@ -75,7 +95,7 @@ def start(
     except NoSuchResourceError:
         if change is not None or not backend.keeps_users:
             raise
-        # The provider lost the record. It is made anew once; the second factor is never off because of it.
+        # The provider has lost the record, which must not turn the second factor off: it is made again, once.
         registration.mark_lost(link)
         recipient = _recipient(challenge, link, backend, deadline)
         challenge.verigator_id = recipient.user_id
@@ -89,7 +109,7 @@ def _cause(challenge: Challenge) -> CallOrigin:
 def _start_once(
     backend: BaseBackend, challenge: Challenge, recipient: Recipient, method: str, deadline: float
 ) -> Started:
-    timeout = _left(deadline)
+    timeout = _remaining_seconds(deadline)
     with protected_call(backend, _cause(challenge), timeout):
         return backend.start(recipient, method, timeout=timeout)
 
@@ -98,7 +118,7 @@ def _recipient(challenge: Challenge, link: VerigatorUser, backend: BaseBackend, 
     if not backend.keeps_users:
         return Recipient("", link.phone_number)
     if link.state != VerigatorUser.State.REGISTERED:
-        outcome = registration.register(link, address=challenge.ip, timeout=_left(deadline))
+        outcome = registration.register(link, address=challenge.ip, timeout=_remaining_seconds(deadline))
         if outcome == registration.RegistrationResult.REFUSED:
             raise Refused(Reason.NO_PHONE)
         if outcome == registration.RegistrationResult.BUSY:
@@ -110,8 +130,8 @@ def _recipient(challenge: Challenge, link: VerigatorUser, backend: BaseBackend, 
     return Recipient(link.verigator_id or "", link.phone_number)
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _remaining_seconds(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise RequestTimeoutError("no time left for another call", sent=False)
-    return left
+    return seconds

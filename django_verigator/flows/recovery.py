@@ -1,4 +1,4 @@
-"""TODO"""
+"""Recovery codes, each of which proves the second factor once, without the phone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Q
 from django.utils import timezone
 
@@ -18,9 +19,10 @@ from ..hidden import HiddenText
 from ..models import RecoveryCode, VerigatorUser
 
 NUMBER = 10
+"""How many codes a user's own set has."""
 
 CHARACTERS = 16
-"""Of 32 that are told apart by eye and ear (Crockford's base 32): 80 bits."""
+"""Length of a code in Crockford's base 32 (https://www.crockford.com/base32.html), which makes 80 bits."""
 
 SUPPORT_MINUTES = 15
 
@@ -30,58 +32,61 @@ _LOOK_ALIKE = str.maketrans({"O": "0", "I": "1", "L": "1", " ": None, "-": None}
 
 
 def normalise(text: str) -> str:
-    """Return a typed code in its one form, or "" if it is none: any case, blanks and dashes, O for 0, I or L for 1."""
+    """Return a typed code as it is stored, or "" if it cannot be one.
+
+    Case, blanks and dashes do not matter; O is read as 0, I and L as 1.
+    """
     code = HiddenText(plain_text(text).upper().translate(_LOOK_ALIKE))
     return code if len(code) == CHARACTERS and not set(code) - set(_ALPHABET) else ""
 
 
-def _value(user_pk: object, code: str) -> str:
+def _digest_input(user_pk: object, code: str) -> str:
     return HiddenText(f"{user_pk}.{code}")
 
 
-def _new(user: Any, expires_at: datetime | None = None) -> tuple[RecoveryCode, str]:
+def _new_code(user: AbstractBaseUser, expires_at: datetime | None = None) -> tuple[RecoveryCode, str]:
     code = "".join(secrets.choice(_ALPHABET) for _ in range(CHARACTERS))
-    row = RecoveryCode(user_id=user.pk, digest=digest("recovery", _value(user.pk, code)), expires_at=expires_at)
-    # Masked: of a variable that a template lacks, Django logs the whole context.
+    row = RecoveryCode(user_id=user.pk, digest=digest("recovery", _digest_input(user.pk, code)), expires_at=expires_at)
+    # Masked, since Django logs the whole context of a template that lacks a variable.
     return row, SecretText("-".join(code[place : place + 4] for place in range(0, CHARACTERS, 4)))
 
 
-def renew(user: Any) -> list[str]:
-    """Replace the user's codes by a new set and return it; it cannot be read again."""
+def renew(user: AbstractBaseUser) -> list[str]:
+    """Replace all codes of the user by a new set, and return it; only digests are stored."""
 
     @db.atomic()
-    def replace() -> list[str]:
-        made = [_new(user) for _ in range(NUMBER)]
+    def replace_codes() -> list[str]:
+        new_codes = [_new_code(user) for _ in range(NUMBER)]
         VerigatorUser.objects.filter(user_id=user.pk).lock()
         RecoveryCode.objects.filter(user_id=user.pk).delete()
-        RecoveryCode.objects.bulk_create([row for row, _ in made])
-        return [code for _, code in made]
+        RecoveryCode.objects.bulk_create([row for row, _ in new_codes])
+        return [code for _, code in new_codes]
 
-    return retry_on_deadlock(replace)
+    return retry_on_deadlock(replace_codes)
 
 
-def issue_one(user: Any) -> str:
-    """Return a single code for a user whom support has identified, valid for SUPPORT_MINUTES; the user's own stay."""
-    row, code = _new(user, timezone.now() + timedelta(minutes=SUPPORT_MINUTES))
+def issue_one(user: AbstractBaseUser) -> str:
+    """Return one more code, valid for SUPPORT_MINUTES, for a user whom support has identified."""
+    row, code = _new_code(user, timezone.now() + timedelta(minutes=SUPPORT_MINUTES))
     row.save(force_insert=True)
     return code
 
 
-def count_unused(user: Any) -> int:
-    """Return how many codes of the user's own set are unused."""
+def count_unused(user: AbstractBaseUser) -> int:
+    """Return the number of unused codes in the user's own set."""
     return RecoveryCode.objects.filter(user_id=user.pk, used_at=None, expires_at=None).count()
 
 
 def consume(user_pk: Any, code: str) -> bool:
-    """Use up a code; part of the transaction that lets its user in.
+    """Use up a code, within the transaction that accepts it.
 
     Args:
         code: as ``normalise`` returns it.
 
     Returns:
-        True for one caller only, however many come at the same time.
+        Whether the code was unused; of parallel calls one returns True.
     """
     now = timezone.now()
-    known = digests("recovery", _value(user_pk, code))
-    fresh = Q(expires_at=None) | Q(expires_at__gt=now)
-    return bool(RecoveryCode.objects.filter(fresh, digest__in=known, user_id=user_pk, used_at=None).update(used_at=now))
+    known = digests("recovery", _digest_input(user_pk, code))
+    valid = Q(expires_at=None) | Q(expires_at__gt=now)
+    return bool(RecoveryCode.objects.filter(valid, digest__in=known, user_id=user_pk, used_at=None).update(used_at=now))

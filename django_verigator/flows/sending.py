@@ -1,9 +1,7 @@
 """Sending a code: reserve, call, settle.
 
-``reserve`` takes a send from the counters in one short transaction that commits; only then does ``deliver`` ask the
-providers, in the order of BACKENDS, until one has sent, and writes the outcome. A crash in between costs a send, never
-gives one. No transaction is open during a call. However many providers are asked, one send is counted and one deadline
-holds.
+``reserve`` consumes a send in one short transaction and commits; then ``deliver`` asks the providers, in the order of
+BACKENDS, until one has sent the code, and writes the outcome. A crash in between costs a send, but never gives one.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.utils import timezone
 
@@ -30,14 +29,15 @@ Outcome = Challenge.Outcome
 
 
 def default_method() -> str:
+    """Return METHOD: "sms" or "totp"."""
     return str(conf.current().METHOD)
 
 
 def respect_pause(challenge: Challenge) -> None:
-    """Refuse another code for a while.
+    """Refuse another code until ``resend_at``.
 
     Raises:
-        Refused: PAUSE after a code that was sent, or is being sent; UNAVAILABLE where the provider asked for a pause.
+        Refused: PAUSE after a code that was sent or is being sent; UNAVAILABLE where the provider asks for a pause.
     """
     until = challenge.resend_at
     if until is not None and until > timezone.now():
@@ -45,8 +45,11 @@ def respect_pause(challenge: Challenge) -> None:
         raise Refused(Reason.UNAVAILABLE if unavailable else Reason.PAUSE, until=until)
 
 
-def require_allowed_number(user: Any, number: str) -> None:
-    """Refuse a number that the site sends nothing to, before it is stored as the user's.
+def require_allowed_number(user: AbstractBaseUser, number: str) -> None:
+    """Refuse a number that the site sends no code to, before it is stored as the user's.
+
+    Args:
+        number: E.164.
 
     Raises:
         Refused: NUMBER_REFUSED.
@@ -59,7 +62,14 @@ def require_allowed_number(user: Any, number: str) -> None:
 
 
 def send(challenge: Challenge, link: VerigatorUser, method: str, **options: Any) -> None:
-    """Reserve a code and have it sent; see ``reserve`` and ``deliver``."""
+    """Reserve and deliver a code.
+
+    Args:
+        options: keyword arguments of ``reserve``.
+
+    Raises:
+        Refused: a limit or a rule refuses the code, or no provider has sent it.
+    """
     deliver(reserve(challenge, link, method, **options))
 
 
@@ -72,21 +82,21 @@ def reserve(
     previous: Challenge | None = None,
     after: str = "",
 ) -> Delivery:
-    """Store ``challenge`` as the user's newest, within the limits; nothing is sent yet.
+    """Consume the rate limits of a send, and store ``challenge`` as the user's newest; nothing is sent yet.
 
     Args:
-        challenge: not stored yet; the step after the one in force, so that one of parallel calls is sent.
-        link: the user's link; its record at the provider is made or repaired on the way.
-        method: "sms" or "totp"; ``challenge.method`` says afterwards how the code really went.
-        change: send to this new phone instead of the one in force.
-        previous: the step before.
-        after: alias of a backend; begin with the one behind it ("send it another way"), not with the first.
+        challenge: unsaved; the step after the one in force, which only one of parallel requests can store.
+        link: the user's link.
+        method: "sms" or "totp"; the provider may send by the other, which ``challenge.method`` shows afterwards.
+        change: the phone change whose number the code goes to; None for the phone in force.
+        previous: the challenge before.
+        after: alias of the backend to begin behind ("send it another way"), or "" to begin with the first one.
 
     Raises:
-        Refused: a limit or a rule refuses it. Nothing is stored.
+        Refused: the user is locked out, or a limit or a rule refuses the code. Nothing is stored.
     """
     locked = lockout.active(link)
-    if locked is not None:  # the PIN could not be used
+    if locked is not None:
         raise locked
     number = change.phone_number if change else link.phone_number
     try:
@@ -96,7 +106,7 @@ def reserve(
         raise
     delivery = Delivery(challenge, link, method, change, previous, backends)
     challenge.outcome = Outcome.SENDING
-    # Until the provider has answered; a second click meanwhile sends nothing.
+    # Until the provider has answered, so that a second click sends nothing.
     challenge.resend_at = pause_ends(challenge)
     challenge.backend = backends[0].alias
     challenge.requested_method = method
@@ -106,13 +116,13 @@ def reserve(
     if _is_code_still_good(delivery):
         delivery.backends = []
     else:
-        delivery.sends, delivery.calls = _limits(delivery, number)
-    _store(delivery)
+        delivery.sends, delivery.calls = _limits_for(delivery, number)
+    _consume_and_store(delivery)
     return delivery
 
 
 def _require_sendable(challenge: Challenge, number: str, method: str, after: str) -> list[BaseBackend]:
-    """Return the backends that may send this code, in their order."""
+    """Return the backends that may send this code, in the order in which to ask them."""
     if method == METHOD_SMS and not conf.current().ALLOW_SMS:
         raise Refused(Reason.SMS_FORBIDDEN)
     backends = providers.candidates(after)
@@ -122,7 +132,7 @@ def _require_sendable(challenge: Challenge, number: str, method: str, after: str
     return backends
 
 
-def _limits(delivery: Delivery, number: str) -> tuple[list[RateLimit], list[RateLimit]]:
+def _limits_for(delivery: Delivery, number: str) -> tuple[list[RateLimit], list[RateLimit]]:
     challenge = delivery.challenge
     confirmed = delivery.change is None and delivery.link.confirmed_at is not None
     shared = not confirmed and _is_confirmed_by_another_user(number, challenge.user_id)
@@ -138,38 +148,38 @@ def _is_confirmed_by_another_user(number: str, user_pk: Any) -> bool:
 
 
 def _is_code_still_good(delivery: Delivery) -> bool:
-    """Whether the app's code that an earlier start has asked for is still good; then the challenge waits for it too.
+    """Whether an earlier start of the app's code is still valid; if so, ``challenge`` takes it over.
 
-    Otherwise anybody with the password could use up the user's starts, and the user could not log in.
+    Otherwise an attacker with the password could use up the user's starts, and so keep the user out.
     """
     challenge = delivery.challenge
     if delivery.method != METHOD_TOTP or delivery.change is not None or challenge.sends:
         return False
-    live = Challenge.objects.filter(user_id=challenge.user_id, sent_at__isnull=False, expires_at__gt=timezone.now())
-    rows = list(live.order_by("-sent_at"))
-    # Those of one start: what the provider has said to one of them holds for all.
-    same = [row for row in rows if row.sent_at == rows[0].sent_at]
+    valid = Challenge.objects.filter(user_id=challenge.user_id, sent_at__isnull=False, expires_at__gt=timezone.now())
+    rows = list(valid.order_by("-sent_at"))
+    # The challenges that share a start also share its verdicts.
+    last_start = [row for row in rows if row.sent_at == rows[0].sent_at]
     wanted = (METHOD_TOTP, challenge.backend, delivery.link.verigator_id, challenge.phone_digest)
-    for row in same:
+    for row in last_start:
         if row.outcome not in (Outcome.SENT, Outcome.CANCELLED):
             return False
         if (row.method, row.backend, row.verigator_id, row.phone_digest) != wanted:
             return False
-    for row in same[:1]:
+    for row in last_start[:1]:
         challenge.outcome = Outcome.SENT
-        challenge.show({name: getattr(row, name) for name in _OF_A_START})
-    return bool(same)
+        challenge.show({name: getattr(row, name) for name in _START_FIELDS})
+    return bool(last_start)
 
 
-_OF_A_START = ("method", "verigator_id", "reference", "sent_at", "expires_at")
+_START_FIELDS = ("method", "verigator_id", "reference", "sent_at", "expires_at")
 
 
-def _store(delivery: Delivery) -> None:
+def _consume_and_store(delivery: Delivery) -> None:
     challenge, previous = delivery.challenge, delivery.previous
     consumed = [*delivery.sends, *delivery.calls]
 
     def insert() -> None:
-        # A login that was cancelled or completed since this request has read it does not begin again.
+        # The login may have been cancelled or completed since this request has read it.
         if previous is not None and not Challenge.objects.unproved().filter(pk=previous.pk).exists():
             raise Refused(Reason.ENDED)
         if consumed:
@@ -178,7 +188,7 @@ def _store(delivery: Delivery) -> None:
         challenge.save(force_insert=True)
 
     try:
-        # The tries that belong to the code are counted in rows that a new user has not got either.
+        # A new user has no rows for the tries either.
         rate_limits.reserve(insert, also=limits.try_limits(challenge.user_id, challenge.ip))
     except IntegrityError:  # another request has sent this step already
         raise Refused(Reason.PAUSE, until=pause_ends(challenge)) from None
@@ -191,8 +201,8 @@ def _store(delivery: Delivery) -> None:
         raise
 
 
-def _notify_owner(user: Any, refused: Refused) -> None:
-    # Somebody else who knows the password may have used them up.
+def _notify_owner(user: AbstractBaseUser, refused: Refused) -> None:
+    # An attacker who knows the password may have used them up.
     consumed = limits.notice_limits(user.pk)
     with contextlib.suppress(Refused):  # notified already
         rate_limits.reserve(lambda: rate_limits.consume(consumed))

@@ -1,4 +1,4 @@
-"""TODO"""
+"""What support does for a user, and what ``verigator_prune`` deletes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils import timezone
 
 from .. import conf, db, events, shown
@@ -16,23 +17,23 @@ from .notices import send_notice
 PERMISSION = "django_verigator.reset_second_factor"
 
 
-def may_help(helper: Any, user: Any) -> bool:
-    """Whether a member of staff may weaken this user's second factor: superusers are helped by superusers alone."""
+def may_help(helper: Any, user: AbstractBaseUser) -> bool:
+    """Whether a member of staff may reset or unlock this user: only a superuser may help a superuser."""
     return bool(getattr(helper, "is_superuser", False) or not getattr(user, "is_superuser", False))
 
 
-def may_issue_code(helper: Any, user: Any) -> bool:
-    """Whether a member of staff may see a code of this user: never an own one, which would be a proof for nothing."""
+def may_issue_code(helper: Any, user: AbstractBaseUser) -> bool:
+    """Whether a member of staff may issue a recovery code for this user, which is never oneself."""
     return helper.pk != user.pk and may_help(helper, user)
 
 
-def reset(user: Any, *, by: str) -> None:
-    """Take a user's second factor back: phone, codes, browsers and every session that was trusted because of them.
+def reset(user: AbstractBaseUser, *, by: str) -> None:
+    """Remove a user's second factor: phone, recovery codes, trusted browsers, and the sessions that they proved.
 
-    A phone that the site supplies is in force again at the next login, as one that nobody has confirmed.
+    At the next login the phone that the site supplies is in force, as an unconfirmed one.
 
     Args:
-        by: who did it, for the log (a username, or "command").
+        by: who does it, for the log: a username, or "command".
     """
     with db.atomic():
         link = VerigatorUser.objects.select_for_update().filter(user_id=user.pk).first()
@@ -58,39 +59,47 @@ def reset(user: Any, *, by: str) -> None:
     send_notice(user, notices.Notice.RESET)
 
 
-def unlock(user: Any, *, by: str) -> None:
-    """Let a locked user try again at once."""
+def unlock(user: AbstractBaseUser, *, by: str) -> None:
+    """End a user's lockout.
+
+    Args:
+        by: who does it, for the log: a username, or "command".
+    """
     with db.atomic():
         _clear_failures(user)
     events.record("unlocked", user, level=logging.WARNING, by=shown.name(by))
 
 
-def _clear_failures(user: Any) -> None:
+def _clear_failures(user: AbstractBaseUser) -> None:
     VerigatorUser.objects.filter(user_id=user.pk).update(
         consecutive_failures=0, failures_auth_hash="", locked_until=None
     )
     Counter.objects.filter(pk__in=[limit.digest for limit in limits.user_try_limits(user.pk)]).delete()
 
 
-def issue_code(user: Any, *, by: str) -> str:
-    """Return a recovery code for a user whom support has identified; valid once, for SUPPORT_MINUTES."""
+def issue_code(user: AbstractBaseUser, *, by: str) -> str:
+    """Return a recovery code for a user whom support has identified, valid once and for SUPPORT_MINUTES.
+
+    Args:
+        by: who does it, for the log: a username, or "command".
+    """
     code = recovery.issue_one(user)
     events.record("recovery_code_issued", user, level=logging.WARNING, by=shown.name(by))
     return code
 
 
 def prune() -> dict[str, int]:
-    """Delete what is older than PRUNE_DAYS and what has ended; return the number of rows by kind."""
+    """Delete rows that are older than PRUNE_DAYS or have expired; return the number of rows by kind."""
     now = timezone.now()
-    old = now - timedelta(days=conf.current().PRUNE_DAYS)
+    prune_before = now - timedelta(days=conf.current().PRUNE_DAYS)
     PhoneChange.objects.filter(expires_at__lt=now).discard()
-    # Logins that nobody has ended: where they led to may hold a one-time token.
-    over = now - timedelta(seconds=conf.current().LIMITS.PENDING_SECONDS)
-    Challenge.objects.filter(started_at__lt=over).exclude(next_url="").update(next_url="")
+    # The URL of an abandoned login may hold a one-time token.
+    pending_since = now - timedelta(seconds=conf.current().LIMITS.PENDING_SECONDS)
+    Challenge.objects.filter(started_at__lt=pending_since).exclude(next_url="").update(next_url="")
     return {
-        "challenges": Challenge.objects.filter(created_at__lt=old).delete()[0],
+        "challenges": Challenge.objects.filter(created_at__lt=prune_before).delete()[0],
         "counters": Counter.objects.filter(expires_at__lt=now).delete()[0],
         "trusted browsers": TrustedBrowser.objects.filter(expires_at__lt=now).delete()[0],
-        "recovery codes": RecoveryCode.objects.filter(used_at__lt=old).delete()[0]
-        + RecoveryCode.objects.filter(expires_at__lt=old).delete()[0],
+        "recovery codes": RecoveryCode.objects.filter(used_at__lt=prune_before).delete()[0]
+        + RecoveryCode.objects.filter(expires_at__lt=prune_before).delete()[0],
     }

@@ -1,4 +1,4 @@
-"""What is stored. A PIN never is; a phone number in full only on the link, and on a change of it that is under way."""
+"""The app's models. None stores a PIN; only VerigatorUser and PhoneChange store a full phone number."""
 
 from __future__ import annotations
 

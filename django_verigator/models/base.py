@@ -1,4 +1,4 @@
-"""What the app's models have in common."""
+"""Base classes of the app's models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _M = TypeVar("_M", bound=models.Model)
 
 
 class QuerySet(models.QuerySet[_M]):
-    """``update`` runs a second time where the database gave it up in favour of another write."""
+    """A QuerySet whose ``update`` is repeated after a deadlock."""
 
     def update(self, **values: Any) -> int:
         return retry_on_deadlock(partial(super().update, **values))
@@ -25,9 +25,9 @@ class QuerySet(models.QuerySet[_M]):
 
 
 class PrimaryManager(models.Manager[_M]):
-    """Reads from the database that is written to: a replica that lags must not show an old try or an old lockout.
+    """Reads from the database for writes: a replica that lags must not hide a try or a lockout.
 
-    Named as ``base_manager_name`` as well, for ``refresh_from_db()`` and ``user.verigator``.
+    Each model also names it as ``base_manager_name``, for ``refresh_from_db()`` and ``user.verigator``.
     """
 
     def get_queryset(self) -> models.QuerySet[_M]:
@@ -38,10 +38,13 @@ BaseManager = PrimaryManager.from_queryset(QuerySet)
 
 
 class Transitions:
-    """Lets a model change its own row by one conditional UPDATE whose row count decides."""
+    """Mixin for a model that changes its row by one conditional UPDATE whose row count decides."""
 
     def transition(self, values: Mapping[str, Any], *conditions: models.Q, **lookups: Any) -> bool:
-        """Write ``values`` if the stored row still matches, and show them on the instance then.
+        """Write ``values``, to the row and then to the instance, if the row still matches.
+
+        Args:
+            conditions, lookups: what the stored row must match, as for ``filter()``.
 
         Returns:
             Whether the row matched: False if another process was faster, or the row is gone.
@@ -54,13 +57,13 @@ class Transitions:
         return True
 
     def show(self, values: Mapping[str, Any]) -> None:
-        """Have the instance carry values that are stored."""
+        """Set attributes to values that are stored already."""
         for name, value in values.items():
             setattr(self, name, value)
 
 
 class NumberField(models.CharField):  # type: ignore[type-arg]
-    """A phone number that does not show itself once it is read; for migrations and databases a CharField."""
+    """A phone number, read as HiddenText; for migrations and databases a CharField."""
 
     def from_db_value(self, value: str | None, *args: Any) -> str | None:
         return HiddenText(value) if value else value
@@ -71,7 +74,7 @@ class NumberField(models.CharField):  # type: ignore[type-arg]
 
 
 class UrlField(models.TextField):  # type: ignore[type-arg]
-    """A URL in ASCII, percent-encoded: not every database takes every character that can be typed into one."""
+    """A URL, percent-encoded to ASCII, since not every database takes every character; for migrations a TextField."""
 
     def get_prep_value(self, value: Any) -> Any:
         return super().get_prep_value(iri_to_uri(value))

@@ -1,4 +1,4 @@
-"""One start of a code and its checking; also the audit log."""
+"""The challenge: a code that is sent and checked."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ from .link import PhoneChange
 
 class ChallengeQuerySet(QuerySet["Challenge"]):
     def open(self) -> ChallengeQuerySet:
-        """Those that have not ended, and that no newer one has replaced."""
+        """Select those that have not ended, and that no newer one has superseded."""
         return self.filter(consumed_at=None, superseded_at=None)
 
     def unproved(self) -> ChallengeQuerySet:
-        """Those that have ended at most because their code has: the login still waits."""
+        """Select those whose login still waits: not ended, or only because the code has."""
         return self.filter(Q(consumed_at=None) | Q(outcome__in=Challenge.CODE_ENDED))
 
     def triable(self, now: datetime) -> ChallengeQuerySet:
-        """Those that a PIN may be tried against, by the same rules as ``Challenge.closed_reason``."""
+        """Select those that a PIN may be tried for, by the rules of ``Challenge.closed_reason``."""
         return self.open().filter(
             sent_at__isnull=False, expires_at__gt=now, tries__lt=conf.current().LIMITS.TRIES_PER_CHALLENGE
         )
 
     def other_than(self, form: str) -> ChallengeQuerySet:
-        """Those whose last form was another one; an unknown form ("") is another one each time."""
+        """Select those whose last form was another one; an unknown form ("") never equals the last."""
         return self.exclude(last_form=form) if form else self
 
     def supersede(self, challenge: Challenge) -> int:
-        """Replace the user's open challenges by this one: the provider keeps one running authentication a user.
+        """Mark the user's open challenges as superseded by this one, and return how many there were.
 
-        The app shows one code for all logins, so that a code from the app ends only its own login's earlier steps.
+        Verigator keeps one running authentication for each user. The app shows one code for all logins, so a code from
+        the app supersedes only the earlier steps of its own login.
         """
         others = self.open().filter(user_id=challenge.user_id)
         if challenge.requested_method == METHOD_TOTP:
@@ -54,10 +55,10 @@ _ChallengeManager = PrimaryManager.from_queryset(ChallengeQuerySet)
 
 
 class Challenge(Transitions, models.Model):
-    """One start and its checking: to whom, how, tried how often, with what outcome. Also the audit log.
+    """A code: to whom and how it is sent, how often it is tried, with what outcome. Also the audit log.
 
     The challenges of one pending login share a nonce, which the browser holds in a cookie; the one with the highest
-    step is in force. A row without ``sent_at`` waits for its user to ask for a PIN.
+    step is in force. A row without ``sent_at`` waits until its user asks for a PIN.
     """
 
     class Purpose(models.TextChoices):
@@ -84,20 +85,20 @@ class Challenge(Transitions, models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user"))
     purpose = models.CharField(_("purpose"), max_length=8, choices=Purpose.choices, default=Purpose.LOGIN)
     outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome.choices, default=Outcome.WAITING)
-    # Why a limit or a rule has let nothing be sent, as a value of exceptions.Reason.
+    # Why nothing was sent: a value of exceptions.Reason.
     refusal = models.CharField(
         _("not sent because"), max_length=24, blank=True, default="", db_default="", editable=False
     )
 
-    # The pending login this challenge belongs to; carried over to the next step.
+    # The pending login; carried over to the next step.
     nonce_digest = models.CharField(max_length=64, editable=False)
     step = models.PositiveSmallIntegerField(default=1, editable=False)
-    # Codes that were sent for this login before this one.
+    # How many codes this login was sent before.
     sends = models.PositiveSmallIntegerField(default=0, editable=False)
-    # The authentication backend that took the password; "" if completing this logs nobody in.
+    # The authentication backend that accepted the password; "" where the user is logged in already.
     auth_backend = models.CharField(max_length=255, blank=True, default="", editable=False)
     auth_hash = models.CharField(max_length=128, blank=True, editable=False)
-    # The column has its first name, which code from before 0.1.0 writes.
+    # Code from before 0.1.0 writes the column under its first name.
     trust_version = models.CharField(db_column="epoch", max_length=32, editable=False)
     next_url: models.TextField[str, str] = UrlField(blank=True, default="", editable=False)
     password_given = models.BooleanField(default=False, editable=False)
@@ -109,7 +110,7 @@ class Challenge(Transitions, models.Model):
     requested_method = models.CharField(max_length=8, blank=True, default="", editable=False)
     method = models.CharField(_("method"), max_length=8, blank=True, default="", editable=False)
     reference = models.CharField(max_length=255, blank=True, default="", editable=False)
-    # Keyed digest of provider and reference, so that no two users wait for the PIN of one; NULL where there is none.
+    # Keyed digest of provider and reference: unique, so that one PIN never serves two users; NULL without a reference.
     reference_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)
     phone_digest = models.CharField(max_length=64, blank=True, default="", editable=False)
     masked_phone = models.CharField(_("phone"), max_length=16, blank=True, default="", editable=False)
@@ -120,9 +121,9 @@ class Challenge(Transitions, models.Model):
     expires_at = models.DateTimeField(_("expires"), null=True, editable=False)
     resend_at = models.DateTimeField(null=True, editable=False)
 
-    # Its checking.
+    # The checking.
     tries = models.PositiveSmallIntegerField(_("tries"), default=0, editable=False)
-    # Keyed digest of the form that was posted last: loaded again it costs no other try.
+    # Keyed digest of the last form posted, so that the same form posted again costs no second try.
     last_form = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
     superseded_at = models.DateTimeField(_("replaced by a newer one"), null=True, editable=False)
     consumed_at = models.DateTimeField(_("ended"), null=True, editable=False)
@@ -134,7 +135,7 @@ class Challenge(Transitions, models.Model):
         verbose_name = _("challenge")
         verbose_name_plural = _("challenges")
         constraints = [
-            # Of parallel resends only one can insert the next step, so only one is sent.
+            # Of parallel resends only one inserts the next step, so only one is sent.
             models.UniqueConstraint(fields=["nonce_digest", "step"], name="verigator_one_next_step")
         ]
 
@@ -149,11 +150,11 @@ class Challenge(Transitions, models.Model):
         return self.consumed_at is None and self.superseded_at is None
 
     def is_running(self, now: datetime) -> bool:
-        """Whether a PIN for it can still be tried: sent, not expired, not ended."""
+        """Whether its code is still valid: sent, not expired, not ended."""
         return self.is_open and self.sent_at is not None and self.expires_at is not None and self.expires_at > now
 
     def closed_reason(self) -> Reason | None:
-        """Return why no PIN can be tried now; None if one can."""
+        """Return why no PIN can be tried now, or None if one can."""
         if self.consumed_at is not None:
             return {
                 self.Outcome.EXPIRED.value: Reason.EXPIRED,
@@ -174,31 +175,38 @@ class Challenge(Transitions, models.Model):
         return max(conf.current().LIMITS.TRIES_PER_CHALLENGE - self.tries, 0)
 
     def count_try(self, form: str) -> bool:
-        """Take a try in one UPDATE; False if none can be taken, or this form was the last one posted.
+        """Consume a try in one UPDATE.
 
         Args:
             form: keyed digest of the posted form, or "".
+
+        Returns:
+            False if no try is left, the code is no longer valid, or this form was the last one posted.
         """
         rows = Challenge.objects.triable(timezone.now()).other_than(form).filter(pk=self.pk)
         return bool(rows.update(tries=F("tries") + 1, last_form=form))
 
     def note_form(self, form: str) -> bool:
-        """Remember a posted form; False if it was the last one posted."""
+        """Store the digest of a posted form; return False if it was the last one posted."""
         return bool(Challenge.objects.other_than(form).filter(pk=self.pk).update(last_form=form))
 
     def return_try(self) -> None:
+        """Refund a try."""
         Challenge.objects.filter(pk=self.pk, tries__gt=0).update(tries=F("tries") - 1)
         self.tries -= 1
 
     def record(self, values: Mapping[str, Any]) -> None:
-        """Write what became of a call to the provider, whatever else has happened to the row."""
+        """Write the outcome of a call to the provider, unconditionally: it happened, whatever else did."""
         Challenge.objects.filter(pk=self.pk).update(**values)
         self.show(values)
 
     def consume(self, rows: ChallengeQuerySet, values: Mapping[str, Any]) -> bool:
-        """End the challenge with a proof, once; False if another request was faster or the row is not among ``rows``.
+        """End the challenge with a proof, once.
 
-        The URL goes: it may hold a one-time token, and the caller has it on the instance.
+        The row loses ``next_url``, which may hold a one-time token; the instance keeps it.
+
+        Returns:
+            False if another request was faster, or the challenge is not among ``rows``.
         """
         ended = {"consumed_at": timezone.now(), "outcome": self.Outcome.VERIFIED, "next_url": "", **values}
         return bool(rows.unproved().filter(pk=self.pk).update(**ended))
@@ -206,7 +214,7 @@ class Challenge(Transitions, models.Model):
     def close(self, outcome: str) -> None:
         """End the challenge without a proof."""
         now = timezone.now()
-        # The URL may hold a one-time token; only a login that goes on needs it.
+        # The URL may hold a one-time token, and only a login that still waits needs it.
         ended = {"next_url": ""} if outcome == self.Outcome.CANCELLED else {}
         Challenge.objects.unproved().filter(pk=self.pk).update(consumed_at=now, outcome=outcome, **ended)
         self.consumed_at, self.outcome = now, outcome

@@ -1,4 +1,4 @@
-"""What rate limits count."""
+"""The counters of the rate limits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .base import BaseManager
 
 
 class Counter(models.Model):
-    """How often something happened in a window of time that began with its first event."""
+    """The number of events in a window of time that began with the first one."""
 
-    # Keyed digest over scope and value: no phone number or address can be read from the table.
+    # Keyed digest of scope and value, so that the table shows no phone number or address.
     digest = models.CharField(max_length=64, primary_key=True)
     scope = models.CharField(_("what is counted"), max_length=32)
     count = models.PositiveIntegerField(_("count"), default=0)

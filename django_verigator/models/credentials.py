@@ -1,4 +1,4 @@
-"""What stands in for the phone: recovery codes and trusted browsers. Only keyed digests are stored."""
+"""Proofs without the phone: recovery codes and trusted browsers. Only keyed digests are stored."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .base import BaseManager
 
 
 class RecoveryCode(models.Model):
-    """A code that stands in for the phone, once. Only its keyed digest is stored."""
+    """A code that proves the second factor once, without the phone."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user"))
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
-    # Codes that support gives out are valid for minutes; a user's own set has no end.
+    # NULL for the user's own set; a code that support issues is valid for minutes.
     expires_at = models.DateTimeField(_("expires"), null=True)
     used_at = models.DateTimeField(_("used"), null=True)
 
@@ -32,12 +32,12 @@ class RecoveryCode(models.Model):
 
 
 class TrustedBrowser(models.Model):
-    """A browser whose user need not prove the phone at each login. Only the keyed digest of its cookie is stored."""
+    """A browser whose cookie proves the second factor at a login."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user"))
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    # What the trust was given for; another password or trust_version ends it.
-    # The column has its first name, which code from before 0.1.0 writes.
+    # A new trust version or password ends the trust.
+    # Code from before 0.1.0 writes the column under its first name.
     trust_version = models.CharField(db_column="epoch", max_length=32, editable=False)
     auth_hash = models.CharField(max_length=128, editable=False)
     label = models.CharField(_("browser"), max_length=80, blank=True, default="")

@@ -1,4 +1,4 @@
-"""What must still be deleted at the provider."""
+"""Records that must still be deleted at the provider."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class RemoteDeletionQuerySet(QuerySet["RemoteDeletion"]):
         return self.filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=now))
 
     def with_user_id(self) -> RemoteDeletionQuerySet:
-        """Those that can be asked for; of the others only the provider's list tells whether they are there."""
+        """Select those that can be deleted by UserID; the others must first be found in the provider's list."""
         return self.filter(verigator_id__gt="")
 
     def without_user_id(self) -> RemoteDeletionQuerySet:
         return self.filter(verigator_id="")
 
     def schedule(self, verigator_id: str | None, id_in_service: str | None) -> None:
-        """Note a record for deletion, in the transaction under way, so that a rollback keeps the record."""
+        """Schedule a record for deletion, within the open transaction, so that a rollback keeps the record."""
         if verigator_id or id_in_service:
             self.create(verigator_id=verigator_id or "", id_in_service=id_in_service or "")
 
@@ -33,7 +33,7 @@ _RemoteDeletionManager = PrimaryManager.from_queryset(RemoteDeletionQuerySet)
 
 
 class RemoteDeletion(models.Model):
-    """A record that must go at the provider: by its UserID, or by id_in_service where a reply was lost."""
+    """A record to delete at the provider: by UserID, or by id in service where the reply with the UserID was lost."""
 
     verigator_id = models.CharField(max_length=128, blank=True, default="")
     id_in_service = models.CharField(max_length=64, blank=True, default="")
@@ -49,7 +49,7 @@ class RemoteDeletion(models.Model):
         verbose_name = _("deletion at the provider")
         verbose_name_plural = _("deletions at the provider")
         indexes = [
-            # Sync looks both up for each page of the provider's list.
+            # A sync run looks up both for each page of the provider's list.
             models.Index(fields=["verigator_id"], name="verigator_deletion_id"),
             models.Index(fields=["id_in_service"], name="verigator_deletion_name"),
         ]

@@ -1,4 +1,4 @@
-"""The link between a user and the provider's record of the user's phone, and a phone number on its way in."""
+"""The link between a user and the provider's record of the user's phone, and the change of that phone."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ NO_REGISTRATION: dict[str, Any] = {
     "last_error": "",
     "last_error_at": None,
 }
-"""What a link says of a number that the provider has not seen yet."""
+"""The values of a link whose number the provider has no record of."""
 
 
 def new_trust_version() -> str:
-    """Return a fresh value for VerigatorUser.trust_version; every session that carries the old one loses its trust."""
+    """Return a random value for VerigatorUser.trust_version; a proof that carries an older one is void."""
     return secrets.token_hex(16)
 
 
 class LinkQuerySet(QuerySet["VerigatorUser"]):
     def waiting(self) -> LinkQuerySet:
-        """Those that are to be registered, for the first time or again."""
+        """Select those to be registered, for the first time or again."""
         return self.filter(state__in=VerigatorUser.WAITING)
 
     def registered(self) -> LinkQuerySet:
@@ -47,7 +47,7 @@ class LinkQuerySet(QuerySet["VerigatorUser"]):
         return self.filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=now))
 
     def unleased(self, now: datetime) -> LinkQuerySet:
-        """Those whose registration no worker has in hand."""
+        """Select those whose registration no worker holds a lease on."""
         return self.filter(Q(leased_until=None) | Q(leased_until__lte=now))
 
     def leasable(self, now: datetime, *, due_only: bool) -> LinkQuerySet:
@@ -55,7 +55,7 @@ class LinkQuerySet(QuerySet["VerigatorUser"]):
         return rows.due(now) if due_only else rows
 
     def without_usable_number(self) -> LinkQuerySet:
-        """Those whose users must use two-factor authentication under "enrolled", and have no number for a PIN."""
+        """Select those whose users must use two-factor authentication under "enrolled" but have no usable number."""
         unknown = Q(state=VerigatorUser.State.NO_PHONE, last_error=VerigatorUser.PHONE_UNKNOWN)
         return self.filter(Q(state=VerigatorUser.State.FAILED) | unknown, confirmed_at=None)
 
@@ -63,9 +63,9 @@ class LinkQuerySet(QuerySet["VerigatorUser"]):
         return self.filter(phone_number=number, confirmed_at__isnull=False)
 
     def lock(self) -> int:
-        """Have the rest of this transaction wait for what another one does with the same users.
+        """Lock the rows until the end of the transaction.
 
-        By a write: SQLite takes no lock for a read, and refuses a write that follows one.
+        By a write: SQLite takes no lock for a read, and may refuse a write that follows one.
         """
         return self.update(attempts=F("attempts"))
 
@@ -74,7 +74,7 @@ _LinkManager = PrimaryManager.from_queryset(LinkQuerySet)
 
 
 class VerigatorUser(Transitions, models.Model):
-    """The link between a user and the provider's record of the user's phone."""
+    """The link between a user and the provider's record of the user's phone; also the state of the second factor."""
 
     class State(models.TextChoices):
         NO_PHONE = "no_phone", _("no phone")
@@ -86,15 +86,15 @@ class VerigatorUser(Transitions, models.Model):
     WAITING = (State.PENDING, State.REPAIR)
 
     PHONE_UNKNOWN = "phone_unknown"
-    """A ``last_error``: the site's PHONE failed, so it is not known whether the user has a phone."""
+    """A ``last_error``: the site's PHONE failed, so whether the user has a phone is not known."""
     UNREADABLE = "invalid_phone"
-    """A ``last_error``: what the site has for the user is no phone number."""
+    """A ``last_error``: the site's value for the user is no phone number."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="verigator", verbose_name=_("user")
     )
     phone_number = NumberField(_("phone number"), max_length=16, blank=True, default="", db_index=True)
-    # Chosen and saved before any call that carries the number; never used again for another one.
+    # Saved before any call that carries the number, and never used for another number.
     id_in_service = models.CharField(_("id in the service"), max_length=64, unique=True, null=True, editable=False)
     verigator_id = models.CharField(
         _("UserID at the provider"), max_length=128, unique=True, null=True, blank=True, editable=False
@@ -102,25 +102,25 @@ class VerigatorUser(Transitions, models.Model):
     state = models.CharField(_("state"), max_length=12, choices=State.choices, default=State.NO_PHONE)
     attempts = models.PositiveSmallIntegerField(_("failed attempts"), default=0, editable=False)
     next_attempt_at = models.DateTimeField(_("next attempt"), null=True, editable=False)
-    # Until then one worker has this row's registration in hand.
+    # Until then one worker alone may register this user.
     leased_until = models.DateTimeField(null=True, editable=False)
     last_error = models.CharField(_("last error"), max_length=32, blank=True, default="", editable=False)
     last_error_at = models.DateTimeField(_("last error at"), null=True, editable=False)
-    # When the provider's list was last seen to hold this record.
+    # When the provider's list last contained the record.
     seen_at = models.DateTimeField(_("last seen at the provider"), null=True, editable=False)
     registered_at = models.DateTimeField(_("registered at"), null=True, editable=False)
     confirmed_at = models.DateTimeField(_("phone confirmed at"), null=True, editable=False)
     consecutive_failures = models.PositiveSmallIntegerField(_("wrong PINs in a row"), default=0, editable=False)
     locked_until = models.DateTimeField(_("locked until"), null=True, editable=False)
-    # The password (as its session hash) at the last wrong PIN: another one since then was set by a completed reset.
+    # The session auth hash at the last wrong PIN: a new password ends the lockout for wrong PINs in a row.
     failures_auth_hash = models.CharField(max_length=128, blank=True, default="", editable=False)
-    # The column has its first name, which code from before 0.1.0 writes.
+    # Code from before 0.1.0 writes the column under its first name.
     trust_version = models.CharField(db_column="epoch", max_length=32, default=new_trust_version, editable=False)
-    # Of the keyed HMACs of the PINs accepted last, newest first, eight digits each: none is accepted twice.
+    # Eight hex digits of the keyed digest of each PIN accepted last, newest first: none is accepted twice.
     last_pin = models.CharField(max_length=64, blank=True, default="", editable=False)
     last_pin_at = models.DateTimeField(null=True, editable=False)
-    # Keyed digest of the number the site had when the user settled on another one: that is no proposal any more.
-    # With a default in the database, so that code from before this column can still insert.
+    # Keyed digest of the site's number that the user declined, so that it is not proposed again.
+    # The database has the default, so that code from before this column can insert rows.
     site_phone_digest = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
@@ -132,7 +132,7 @@ class VerigatorUser(Transitions, models.Model):
         verbose_name_plural = _("phone links")
         indexes = [
             models.Index(fields=["state", "next_attempt_at"], name="verigator_due"),
-            # What the admin counts at a glance.
+            # For the counts in the admin.
             models.Index(fields=["state", "last_error"], name="verigator_glance"),
         ]
         permissions = [("reset_second_factor", _("Can reset a user's second factor, unlock it and issue a code"))]
@@ -149,16 +149,17 @@ class VerigatorUser(Transitions, models.Model):
 
     @property
     def has_usable_phone(self) -> bool:
-        """A number that the provider refused from the first can receive nothing; one that it ever took can."""
+        """Whether a code can be sent to the number: the provider did not refuse it from the start."""
         was_refused = self.state == self.State.FAILED and self.confirmed_at is None and self.registered_at is None
         return bool(self.phone_number) and not was_refused
 
     @property
     def phone_in_force(self) -> str:
+        """Return the number that codes go to, or ""."""
         return self.phone_number if self.has_usable_phone else ""
 
     def reload(self) -> bool:
-        """Show what is stored; False if the user has been deleted meanwhile."""
+        """Read the row again; return False if the user was deleted meanwhile."""
         try:
             self.refresh_from_db()
         except VerigatorUser.DoesNotExist:
@@ -166,9 +167,15 @@ class VerigatorUser(Transitions, models.Model):
         return True
 
     def lease(self, seconds: int, id_in_service: str, *, due_only: bool) -> bool:
-        """Take the registration in hand for some seconds, under this id if there is none yet.
+        """Take a lease on the registration: until it ends, no other worker registers this user.
 
-        The number and the id are conditions: neither may change while a reply to them can still come.
+        Args:
+            seconds: how long the lease lasts.
+            id_in_service: the id to register under; the same as stored, unless none is.
+            due_only: only if the next attempt is due.
+
+        Returns:
+            False if another worker holds a lease, or the number or the id has changed: the reply must belong to both.
         """
         now = timezone.now()
         values = {"leased_until": now + timedelta(seconds=seconds), "id_in_service": id_in_service}
@@ -179,33 +186,37 @@ class VerigatorUser(Transitions, models.Model):
         return True
 
     def replace_id(self, fresh: str) -> None:
-        """Give up the id in the service, under which the provider may have a record, for a fresh one."""
-        used = self.id_in_service  # read before a first try that is rolled back
+        """Replace the id in service by a fresh one, and schedule the record under the old one for deletion."""
+        old_id = self.id_in_service  # before a first run that may be rolled back
 
-        def replace() -> None:
+        def store_fresh_id() -> None:
             with db.atomic():
-                if self.transition({"id_in_service": fresh}, id_in_service=used):
-                    RemoteDeletion.objects.schedule(None, used)
+                if self.transition({"id_in_service": fresh}, id_in_service=old_id):
+                    RemoteDeletion.objects.schedule(None, old_id)
 
-        db.retry_on_deadlock(replace)
+        db.retry_on_deadlock(store_fresh_id)
         self.id_in_service = fresh
 
     def mark_registered(self, user_id: str) -> bool:
-        """Store the provider's UserID; False if the user is gone, or has another phone by now.
+        """Store the provider's UserID; return False if the user is gone, or now has another phone.
 
         Raises:
             IntegrityError: another link has this UserID.
         """
 
-        def mark() -> bool:
+        def store_user_id() -> bool:
             with db.atomic():
                 return self.transition(self.registered_values(user_id), id_in_service=self.id_in_service)
 
-        return db.retry_on_deadlock(mark)
+        return db.retry_on_deadlock(store_user_id)
 
     @classmethod
     def registered_values(cls, user_id: Any) -> dict[str, Any]:
-        """Return what a link says once the provider has given it this UserID (a string, or an expression)."""
+        """Return the values of a registered link.
+
+        Args:
+            user_id: the provider's UserID, or an expression for it.
+        """
         return {
             "verigator_id": user_id,
             "state": cls.State.REGISTERED,
@@ -217,32 +228,39 @@ class VerigatorUser(Transitions, models.Model):
         }
 
     def mark_lost(self) -> bool:
-        """Note that the provider has lost the record: it is made again, under a fresh id, for the phone in force."""
+        """Mark the link to be registered again under a fresh id, since the provider has lost the record.
+
+        Returns:
+            False if the link is no longer registered under this UserID.
+        """
         lost: dict[str, Any] = {"state": self.State.REPAIR, "verigator_id": None, "id_in_service": None}
         lost |= {"next_attempt_at": None, "attempts": 0}
         return self.transition(lost, verigator_id=self.verigator_id, state=self.State.REGISTERED)
 
     def forget_registration(self, values: dict[str, Any], **lookups: Any) -> bool:
-        """Write ``values``, say that nothing is registered, and schedule the provider's record for deletion.
+        """Write ``values`` with NO_REGISTRATION, and schedule the provider's record for deletion.
 
         Args:
-            lookups: what must still be stored, or nothing is written.
-        """
-        old = (self.verigator_id, self.id_in_service)  # read before a first try that is rolled back
+            lookups: what the stored row must match, or nothing is written.
 
-        def forget() -> bool:
+        Returns:
+            Whether it matched.
+        """
+        old_record = (self.verigator_id, self.id_in_service)  # before a first run that may be rolled back
+
+        def clear_registration() -> bool:
             with db.atomic():
                 changed = self.transition({**NO_REGISTRATION, **values}, **lookups)
                 if changed:
-                    RemoteDeletion.objects.schedule(*old)
+                    RemoteDeletion.objects.schedule(*old_record)
                 return changed
 
-        return db.retry_on_deadlock(forget)
+        return db.retry_on_deadlock(clear_registration)
 
 
 class PhoneChangeQuerySet(QuerySet["PhoneChange"]):
     def discard(self) -> None:
-        """Delete phones that are on their way in, and schedule the records that the provider may have of them."""
+        """Delete phone changes, and schedule the deletion of their records at the provider."""
         for change in self:
             change.discard()
 
@@ -251,11 +269,11 @@ _PhoneChangeManager = PrimaryManager.from_queryset(PhoneChangeQuerySet)
 
 
 class PhoneChange(Transitions, models.Model):
-    """A phone number on its way in; it counts only after a PIN sent to it came back."""
+    """A new phone number, which replaces the one in force once a PIN sent to it is confirmed."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     phone_number = NumberField(max_length=16)
-    # The number that was in force when this one was proposed; another one by now has not agreed to be replaced.
+    # The number in force when the change began; the change may replace no other one.
     replaces = NumberField(max_length=16, blank=True, default="")
     id_in_service = models.CharField(max_length=64, unique=True)
     verigator_id = models.CharField(max_length=128, unique=True, null=True)
@@ -276,5 +294,6 @@ class PhoneChange(Transitions, models.Model):
         return f"<PhoneChange user={self.user_id}>"
 
     def discard(self) -> None:
+        """Delete the change, and schedule the deletion of its record at the provider."""
         RemoteDeletion.objects.schedule(self.verigator_id, self.id_in_service)
         self.delete()

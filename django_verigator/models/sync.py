@@ -1,4 +1,4 @@
-"""What a sync shows of itself."""
+"""Sync runs and their progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import BaseManager
 
 
 class SyncRun(models.Model):
-    """One run of ``verigator_sync``. While it goes on it holds the slot, so that there is no second one."""
+    """One run of ``verigator_sync``. It holds the slot while it lasts, so that no second run starts."""
 
     class Phase(models.TextChoices):
         LINKS = "links", _("writing missing links")
@@ -29,19 +29,19 @@ class SyncRun(models.Model):
         BROKEN = "broken", _("ended by an error")
         KILLED = "killed", _("killed")
 
-    # The one place there is for a run under way; NULL when it is over.
+    # Unique, with one value for the run in progress; NULL when it is over.
     slot = models.CharField(max_length=8, unique=True, null=True, editable=False)
     outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices, default=Outcome.RUNNING)
     phase = models.CharField(_("phase"), max_length=8, choices=Phase.choices, default=Phase.LINKS)
     due_only = models.BooleanField(_("only what was due"), default=False)
-    # Of the phase; total is 0 where it is not known.
+    # Progress of the phase; total is 0 where it is not known.
     done = models.PositiveIntegerField(_("done"), default=0)
     total = models.PositiveIntegerField(_("of"), default=0)
-    # What the report will say, so far.
+    # The report so far.
     counts = models.JSONField(_("counts"), default=dict)
     error = models.CharField(_("error"), max_length=32, blank=True, default="")
     started_at = models.DateTimeField(_("started"), default=timezone.now)
-    # Put forward every few seconds; once it has passed, whoever held the slot is dead.
+    # Extended every few seconds; once it has passed, the process of the run is dead.
     lease_until = models.DateTimeField(_("alive until"))
     finished_at = models.DateTimeField(_("finished"), null=True)
 
@@ -61,5 +61,5 @@ class SyncRun(models.Model):
 
     @property
     def shown_outcome(self) -> str:
-        """The outcome in words; a run that was killed has not written one."""
+        """Return the outcome in words; a run that was killed has written none."""
         return str(self.Outcome.KILLED.label if self.slot else self.get_outcome_display())

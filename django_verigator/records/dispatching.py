@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any
 
 from django.contrib.auth import get_backends
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
@@ -25,7 +25,7 @@ def _site_number_limits(link_pk: object) -> list[RateLimit]:
     return [RateLimit("numbers/user/day", str(link_pk), limit, DAY, Reason.CHANGE_LIMIT)]
 
 
-def on_user_saved(user: Any) -> None:
+def on_user_saved(user: AbstractBaseUser) -> None:
     """Write the link of a saved user in the transaction under way, and register it after commit.
 
     Nothing here can make saving the user fail: the link is written in a savepoint, and every error is logged.
@@ -59,7 +59,7 @@ def _dispatch_after_commit(link: VerigatorUser, using: str, *, is_new: bool) -> 
         transaction.on_commit(after_commit, using=using, robust=True)
 
 
-def _may_log_in(user: Any) -> bool:
+def _may_log_in(user: AbstractBaseUser) -> bool:
     if getattr(user, "is_active", True):
         return True
     # Some authentication backends let inactive users log in.

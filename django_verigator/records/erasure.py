@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Q
 
 from .. import db, events, shown
@@ -31,7 +32,7 @@ class Erased:
     left: int
 
 
-def erase(user: Any, *, by: str) -> Erased:
+def erase(user: AbstractBaseUser, *, by: str) -> Erased:
     """Erase what is stored about a user: phone, ids at the provider, recovery codes, trusted browsers, challenges.
 
     It is gone here when this returns, whether or not the provider answers. Two-factor authentication ends as by a
@@ -52,7 +53,7 @@ def erase(user: Any, *, by: str) -> Erased:
     return Erased(len(waiting) - left, left)
 
 
-def _erase_here(user: Any) -> Q:
+def _erase_here(user: AbstractBaseUser) -> Q:
     """Erase the rows; return the filter for this user's scheduled deletions."""
     with db.atomic():
         VerigatorUser.objects.filter(user_id=user.pk).lock()

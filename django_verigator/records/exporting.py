@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
+
 from .. import events
 from ..models import Challenge, PhoneChange, RecoveryCode, RemoteDeletion, TrustedBrowser, VerigatorUser
 from . import links, site_phones
@@ -49,7 +51,7 @@ _CODE = ("created_at", "expires_at", "used_at")
 _BROWSER = ("label", "created_at", "expires_at", "last_used_at", "last_ip")
 
 
-def data_of(user: Any) -> dict[str, Any]:
+def data_of(user: AbstractBaseUser) -> dict[str, Any]:
     """Return everything that is stored about a user, the phone in full, as plain values.
 
     Digests of PINs, codes, cookies and sessions are left out: they only check secrets.
@@ -67,7 +69,7 @@ def data_of(user: Any) -> dict[str, Any]:
     }
 
 
-def _rows(model: Any, user: Any, names: tuple[str, ...]) -> list[dict[str, Any]]:
+def _rows(model: Any, user: AbstractBaseUser, names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [_plain(row, names) for row in model.objects.filter(user_id=user.pk).order_by("created_at")]
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
@@ -18,7 +19,7 @@ from . import site_phones
 State = VerigatorUser.State
 
 
-def find(user: Any) -> VerigatorUser | None:
+def find(user: AbstractBaseUser) -> VerigatorUser | None:
     """Return the user's link, or None."""
     link = VerigatorUser.objects.filter(user_id=user.pk).first()
     if link is not None:
@@ -26,13 +27,13 @@ def find(user: Any) -> VerigatorUser | None:
     return link
 
 
-def _cache_user(link: VerigatorUser, user: Any) -> None:
+def _cache_user(link: VerigatorUser, user: AbstractBaseUser) -> None:
     # Saves link.user a query. Not the other way round: user.verigator shows what is stored when it is first read.
     VerigatorUser._meta.get_field("user").set_cached_value(link, user)
 
 
 @sensitive_variables()  # the guard calls it too, and its frames hold the number
-def ensure(user: Any) -> VerigatorUser | None:
+def ensure(user: AbstractBaseUser) -> VerigatorUser | None:
     """Return the user's link, written now if it is missing. An unconfirmed phone follows the site's.
 
     Where the phone is confirmed, another number of the site is a proposal until the user confirms it.
@@ -48,14 +49,14 @@ def ensure(user: Any) -> VerigatorUser | None:
     return link
 
 
-def new(user: Any) -> VerigatorUser:
+def new(user: AbstractBaseUser) -> VerigatorUser:
     """Return an unsaved link for a user who has none; the caller saves it and then calls ``log_unusable_number``."""
     link = VerigatorUser(user_id=user.pk, **_unregistered(site_phones.phone_of(user)))
     _cache_user(link, user)
     return link
 
 
-def _make_link(user: Any) -> VerigatorUser | None:
+def _make_link(user: AbstractBaseUser) -> VerigatorUser | None:
     link = new(user)
 
     def insert() -> None:
@@ -88,7 +89,7 @@ def _unregistered(raw: str | None) -> dict[str, Any]:
     return {"phone_number": number, "state": State.PENDING, "last_error": ""}
 
 
-def number_to_take_over(link: VerigatorUser | None, user: Any) -> str:
+def number_to_take_over(link: VerigatorUser | None, user: AbstractBaseUser) -> str:
     """Return the site's number (E.164) that the next login or sync takes over for this user, or ""."""
     if link is not None and link.confirmed_at is not None:
         return ""
@@ -96,7 +97,7 @@ def number_to_take_over(link: VerigatorUser | None, user: Any) -> str:
     return "" if link is not None and number == link.phone_number else number
 
 
-def follow_site_phone(link: VerigatorUser, user: Any) -> None:
+def follow_site_phone(link: VerigatorUser, user: AbstractBaseUser) -> None:
     """Take the site's number over into a link whose phone is unconfirmed, or store why there is none."""
     raw = site_phones.phone_of(user)
     number = site_phones.as_e164(raw)

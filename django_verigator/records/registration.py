@@ -9,6 +9,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.utils import timezone
 
@@ -47,7 +48,7 @@ class NotRegistered(VerigatorError):  # noqa: N818 - the reason is in the log al
     reason = "not_registered"
 
 
-def new_id_in_service(user: Any) -> str:
+def new_id_in_service(user: AbstractBaseUser) -> str:
     """Return a fresh id for a user and one phone: readable in front, unguessable behind (at most 57 characters)."""
     readable = conf.current().ID_IN_SERVICE
     try:

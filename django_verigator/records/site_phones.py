@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import FieldDoesNotExist
 
 from .. import conf, events, phone
@@ -27,7 +28,7 @@ def require_allowed(number: str) -> None:
         raise Refused(Reason.NUMBER_REFUSED)
 
 
-def phone_of(user: Any) -> str | None:
+def phone_of(user: AbstractBaseUser) -> str | None:
     """Return the number the site has for this user, as the site wrote it; "" if it has none, None if PHONE fails.
 
     Whatever PHONE raises is logged, and does not leave this function. A missing attribute on its path (no profile yet)
@@ -49,8 +50,8 @@ def phone_of(user: Any) -> str | None:
         return None
 
 
-def _follow(user: Any, path: str) -> Any:
-    value = user
+def _follow(user: AbstractBaseUser, path: str) -> Any:
+    value: Any = user
     for name in path.split("."):
         # A missing reverse one-to-one raises RelatedObjectDoesNotExist, which is an AttributeError too.
         value = getattr(value, name, None)
@@ -89,7 +90,7 @@ def phone_relations() -> list[str]:
 _KIND = "site_phone"
 
 
-def changed_number(user: Any, link: VerigatorUser | None) -> str:
+def changed_number(user: AbstractBaseUser, link: VerigatorUser | None) -> str:
     """Return the number (E.164) that the site has now in place of the user's confirmed one, or "".
 
     An unconfirmed phone follows the site's, and a number that the user dismissed does not count.
@@ -105,7 +106,7 @@ def changed_number(user: Any, link: VerigatorUser | None) -> str:
     return number
 
 
-def dismiss_change(user: Any) -> None:
+def dismiss_change(user: AbstractBaseUser) -> None:
     """Store that the user has decided about the site's number; only another one is a proposal again."""
     number = as_e164(phone_of(user))
     decided = digest(_KIND, number) if number else ""

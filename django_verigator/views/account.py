@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.forms import Form
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -28,6 +29,10 @@ class AccountView(VerifiedRequiredMixin, View):
 
     http_method_names = METHODS
 
+    @property
+    def user(self) -> AbstractBaseUser:
+        return cast("AbstractBaseUser", self.request.user)
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         # The cached trust version, up to a minute old, is enough to show a page but not to change something.
         if request.method == "POST" and not session_guard(request).revalidate(request.user).is_authenticated:
@@ -42,11 +47,11 @@ class SecurityView(Page, AccountView, TemplateView):
     template_name = "django_verigator/security.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**account.overview(self.request.user), **kwargs)
+        return super().get_context_data(**account.overview(self.user), **kwargs)
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Keep the confirmed phone although the site has another number now."""
-        account.keep_phone(request.user)
+        account.keep_phone(self.user)
         return redirect("verigator:security")
 
 
@@ -56,7 +61,7 @@ class ChangeView(Page, AccountView, FormView):  # type: ignore[type-arg]
     max_age = account.PROOF_MAX_AGE
 
     def get_form_kwargs(self) -> dict[str, Any]:
-        user = self.request.user
+        user = self.user
         needs_password = account.needs_password(user)
         return {**super().get_form_kwargs(), "request": self.request, "user": user, "needs_password": needs_password}
 
@@ -73,7 +78,7 @@ class PhoneView(ChangeView):
 
     @cached_property
     def proposed(self) -> str:
-        return account.proposed_phone(self.request.user) if self.request.GET.get("proposed") else ""
+        return account.proposed_phone(self.user) if self.request.GET.get("proposed") else ""
 
     def get_form_class(self) -> type[Form]:
         return PasswordForm if self.proposed else EnrolForm
@@ -84,7 +89,7 @@ class PhoneView(ChangeView):
     def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
         number = self.proposed or form.cleaned_data["phone"]
         try:
-            account.change_phone(self.request, self.request.user, number, resolve_url("verigator:security"))
+            account.change_phone(self.request, self.user, number, resolve_url("verigator:security"))
         except Refused as refused:
             form.add_error(None if self.proposed else "phone", explain(refused))
             return self.form_invalid(form)
@@ -101,7 +106,7 @@ class RecoveryCodesView(ChangeView):
     def form_valid(self, form: PasswordForm) -> HttpResponseBase:  # type: ignore[override]
         try:
             limits.require_first_post(cookies.form_digest(self.request))
-            codes = account.renew_recovery_codes(self.request, self.request.user)
+            codes = account.renew_recovery_codes(self.request, self.user)
         except Refused as refused:
             form.add_error(None, explain(refused))
             return self.form_invalid(form)
@@ -116,5 +121,5 @@ class BrowsersView(SecurityView):
         return super().get(request) if is_out_of_date(request) else redirect("verigator:security")
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
-        account.end_browser(request, request.user, request.POST.get("browser"))
+        account.end_browser(request, self.user, request.POST.get("browser"))
         return redirect("verigator:security")

@@ -11,7 +11,8 @@ def test_table__is_what_the_tests_say() -> None:
 
 
 def test_each_fault__has_a_test() -> None:
-    assert [fault for fault in faults_table.rows() if fault not in faults_table.tests()] == []
+    tested = faults_table.tests()
+    assert [fault for fault in faults_table.rows() if fault not in tested] == []
 
 
 def test_each_id_of_a_test__is_in_the_table() -> None:

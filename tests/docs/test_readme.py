@@ -18,7 +18,7 @@ from .markdown import README, Block, all_text, blocks, code, read, rows, section
 PASSWORD = "correct horse"
 
 
-@pytest.mark.parametrize(("title", "ends"), [("Run it", "demo"), ("Test it", "pytest -n 2")])
+@pytest.mark.parametrize(("title", "ends"), [("Run it", "demo"), ("Test it", "pytest -n 2 -m fast")])
 def test_sections__have_one_command_line_in_their_first_console_block(title: str, ends: str) -> None:
     fence = section(README, title).split("```console\n")[1].split("```")[0]
     lines = fence.splitlines()

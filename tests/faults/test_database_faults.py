@@ -169,8 +169,8 @@ def test_error_of_the_database_that_is_no_deadlock__is_an_error_and_says_which(b
 
 
 @pytest.mark.fault("N08")
-def test_table_that_is_not_there__is_an_error_and_says_which(browser, monkeypatch, caplog):
-    monkeypatch.setattr(Counter._meta, "db_table", "not_migrated")
+def test_table_that_is_not_there__is_an_error_and_says_which(browser, lose_table, caplog):
+    lose_table(Counter)
     browser.raise_request_exception = False
     assert give_password(browser).status_code == HTTPStatus.INTERNAL_SERVER_ERROR
     assert "not_migrated" in caplog.text

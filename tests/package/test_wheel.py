@@ -68,12 +68,13 @@ IN_SDIST = [
     "README.md",
     "SECURITY.md",
     "example_project/manage.py",
+    "noxfile.py",
     "pyproject.toml",
+    "tests/README.md",
     "tests/client/certs/ca.pem",
     "tests/client/certs/server.key",
     "tests/conftest.py",
     "tests/sandbox/official_clients.json",
-    "tox.ini",
 ]
 
 

@@ -26,8 +26,7 @@ from .machine import PIN_DIGITS, Walk
 PHASES = (Phase.generate, Phase.shrink) if "VERIGATOR_WALK_NO_SHRINK" not in os.environ else (Phase.generate,)
 ACTIONS_OF_A_WALK = 50
 STEPS_OF_A_WALK = 100  # requests and other events: an action makes up to six
-STEPS = 10_000
-STEPS_ON_A_SERVER = 2_000  # the rules are the same there, and what differs is tried in tests/races
+STEPS = 2_000  # for each change; tests/README.md has the long form
 
 
 class Listener(logging.Handler):
@@ -58,7 +57,7 @@ def _site(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 @pytest.mark.usefixtures("_site")
 def test_random_walk__lets_nobody_in_without_proof() -> None:
     wanted = int(os.environ.get("VERIGATOR_WALK_STEPS", 0))
-    steps = wanted or (STEPS if connection.vendor == "sqlite" else STEPS_ON_A_SERVER)
+    steps = wanted or STEPS
     started = random.randrange(2**32) if wanted else None
     if "VERIGATOR_WALK_SEED" in os.environ:
         started = int(os.environ["VERIGATOR_WALK_SEED"])

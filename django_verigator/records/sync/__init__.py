@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from threading import Event
 from typing import Any
 
+from django.contrib.auth.base_user import AbstractBaseUser
+
 from ... import conf, rate_limits
 from ...backends import protected_call
 from ...exceptions import VerigatorError
@@ -39,7 +41,9 @@ __all__ = [
 ]
 
 
-def sync_user(user: Any, *, timeout: float | None = None) -> tuple[VerigatorUser | None, RegistrationResult]:
+def sync_user(
+    user: AbstractBaseUser, *, timeout: float | None = None
+) -> tuple[VerigatorUser | None, RegistrationResult]:
     """Register one user who is not registered yet; register anew a user whose record the provider has lost.
 
     Args:
