@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, wraps
 from typing import Any
 
@@ -29,15 +29,13 @@ def store_errors_marked(session: Any) -> Iterator[None]:
     """
     # Not type(): that of a lazy session is its wrapper's.
     store = session.__class__
-    try:
+    with suppress(TypeError):
         session.__class__ = _marking_subclass(store)
-    except TypeError:
-        yield
-        return
     try:
         yield
     finally:
-        session.__class__ = store
+        if session.__class__ is not store:
+            session.__class__ = store
 
 
 @cache
@@ -46,26 +44,29 @@ def _marking_subclass(store: type) -> type:
 
     ``SessionBase.key_salt`` signs a session's data with the name of its class.
     """
-    names = [name for call in _CALLS for name in (call, f"a{call}") if hasattr(store, name)]
-    methods: dict[str, Any] = {name: _marking(getattr(store, name)) for name in names}
     names_of_store = {"__module__": store.__module__, "__qualname__": store.__qualname__, "__doc__": store.__doc__}
-    return type(store)(store.__name__, (store,), methods | names_of_store)
+    subclass: type = type(store)(store.__name__, (store,), names_of_store)
+    for call in _CALLS:
+        for name in (call, f"a{call}"):
+            if hasattr(store, name):
+                setattr(subclass, name, _marking(subclass, name, getattr(store, name)))
+    return subclass
 
 
-def _marking(method: Callable[..., Any]) -> Callable[..., Any]:
+def _marking(subclass: type, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     if iscoroutinefunction(method):
 
         @wraps(method)
-        async def marked_async(*args: Any, **kwargs: Any) -> Any:
+        async def marked_async(session: Any, *args: Any, **kwargs: Any) -> Any:
             with _marked():
-                return await method(*args, **kwargs)
+                return await getattr(super(subclass, session), name)(*args, **kwargs)
 
         return marked_async
 
     @wraps(method)
-    def marked(*args: Any, **kwargs: Any) -> Any:
+    def marked(session: Any, *args: Any, **kwargs: Any) -> Any:
         with _marked():
-            return method(*args, **kwargs)
+            return getattr(super(subclass, session), name)(*args, **kwargs)
 
     return marked
 
