@@ -13,7 +13,6 @@ from django.utils import timezone
 from ... import db, events, signals
 from ...models import VerigatorUser
 from .. import registration
-from ..registration import LEASE_SECONDS
 
 
 class _RowsDiffer(Exception):  # noqa: N818 - no error; rolls a statement for many rows back
@@ -38,7 +37,7 @@ def lease(pks: Collection[int], *, force: bool) -> tuple[list[VerigatorUser], li
     try:
         with db.atomic():
             leasable = rows.leasable(now, due_only=not force).filter(id_in_service__isnull=False)
-            leased = leasable.update(leased_until=now + timedelta(seconds=LEASE_SECONDS))
+            leased = leasable.update(leased_until=now + timedelta(seconds=registration.LEASE_SECONDS))
             if leased != len(pks):
                 raise _RowsDiffer
             return list(rows.select_related("user")), []
