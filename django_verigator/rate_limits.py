@@ -16,8 +16,7 @@ from typing import TypeVar
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils import timezone
 
-from . import addresses, db
-from .backends import CallOrigin
+from . import db
 from .db import atomic_with_retry
 from .digests import digest
 from .exceptions import Reason, Refused
@@ -44,15 +43,6 @@ class RateLimit:
     def digest(self) -> str:
         """Return the primary key of the limit's Counter."""
         return digest(f"counter.{self.scope}", self.value)
-
-
-def cause(user_pk: object, phone_digest: str = "", address: str | None = None) -> CallOrigin:
-    """Return the origin of a call to the provider, for its circuit breaker.
-
-    Args:
-        address: the client's IP address.
-    """
-    return CallOrigin(str(user_pk), phone_digest, addresses.rate_limit_key(address))
 
 
 class NotConsumedError(Exception):

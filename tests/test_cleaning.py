@@ -57,7 +57,7 @@ def reads_as_possible(plain: str) -> str:
     if not phonenumbers.is_possible_number(number):
         return ""
     found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    return found if len(found) <= 16 else ""
+    return found if 6 <= len(found) <= 16 else ""  # a sign and 5 to 15 digits are stored
 
 
 @pytest.mark.fault("P02", "P06")

@@ -34,6 +34,7 @@ from django.dispatch import receiver
 from django.utils.crypto import salted_hmac
 
 from .. import conf
+from ..addresses import rate_limit_key
 from ..exceptions import (
     CircuitOpenError,
     ConnectionFailedError,
@@ -96,6 +97,11 @@ class CallOrigin:
     user: str = ""
     number: str = ""
     address: str = ""
+
+    @classmethod
+    def of(cls, user_pk: object, phone_digest: str = "", address: str | None = None) -> CallOrigin:
+        """Return the origin of a call for this user, of whose address counts what rate limits count."""
+        return cls(str(user_pk), phone_digest, rate_limit_key(address))
 
 
 def _says_down(error: VerigatorError, is_hurried: bool) -> bool:

@@ -26,16 +26,15 @@ _PINS_KEPT = 8
 """How many accepted PINs are remembered, in one column, each by as many hex digits of its digest."""
 
 
-def accept(challenge: Challenge, pin: str, address: str | None) -> str:
+def accept(challenge: Challenge, pin: str, consumed: list[rate_limits.RateLimit]) -> str:
     """Consume a challenge whose PIN is right, once, and return the trust version of the new proof.
 
     Args:
-        address: the client's IP address.
+        consumed: what ``checking.check`` returned; it is refunded.
 
     Raises:
         Refused: another request was faster, the PIN was accepted before, or the trust version or number has changed.
     """
-    consumed = limits.try_limits(challenge.user_id, address)
 
     def consume_challenge() -> str:
         now = timezone.now()

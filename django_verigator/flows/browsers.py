@@ -15,7 +15,7 @@ from .. import conf
 from ..addresses import client_address
 from ..db import retry_on_deadlock
 from ..digests import auth_hash_of, digest
-from ..models import TrustedBrowser
+from ..models import Challenge, TrustedBrowser
 
 _LABEL_LENGTH = 80
 
@@ -47,6 +47,11 @@ def cookie_name(user_pk: object) -> str:
 
 def is_enabled() -> bool:
     return bool(conf.current().TRUSTED_BROWSER_DAYS > 0)
+
+
+def may_be_trusted(challenge: Challenge) -> bool:
+    """Whether this login may end with a trusted browser."""
+    return is_enabled() and bool(challenge.auth_backend)
 
 
 def trust(request: HttpRequest, user: AbstractBaseUser, *, trust_version: str, auth_hash: str, ip: str | None) -> str:

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from .. import events, rate_limits, signals
-from ..backends import BaseBackend, Checked, Recipient, backends, protected_call
+from ..backends import BaseBackend, CallOrigin, Checked, Recipient, backends, protected_call
 from ..exceptions import NoSuchResourceError, Reason, Refused, VerigatorError
 from ..models import Challenge
 from ..rate_limits import RateLimit
@@ -23,13 +23,16 @@ from . import limits, lockout
 Outcome = Challenge.Outcome
 
 
-def check(challenge: Challenge, pin: str, address: str | None, *, form: str = "") -> None:
+def check(challenge: Challenge, pin: str, address: str | None, *, form: str = "") -> list[RateLimit]:
     """Ask the provider whether ``pin`` is right for this challenge; return only if it is.
 
     Args:
         pin: 4 to 16 ASCII digits.
         address: the client's IP address.
         form: keyed digest of the posted form; the same form twice in a row costs one try.
+
+    Returns:
+        The rate limits that the try has consumed, which a login refunds.
 
     Raises:
         Refused: the PIN is wrong, or there is no verdict. The try is refunded only if the call was never sent.
@@ -51,6 +54,7 @@ def check(challenge: Challenge, pin: str, address: str | None, *, form: str = ""
         # The verdict is about another code.
         events.record("check_failed", challenge.user, level=logging.WARNING, reason="another_method", status=None)
         _refuse_unclear(challenge)
+    return consumed
 
 
 def _reserve_try(challenge: Challenge, consumed: list[RateLimit], form: str) -> bool:
@@ -79,9 +83,9 @@ def _ask_sender(challenge: Challenge, pin: str, consumed: list[RateLimit]) -> Ch
     if backend is None:  # a new code comes from another backend
         _refuse_untried(challenge, consumed, Refused(Reason.EXPIRED))
     recipient = Recipient(challenge.verigator_id)
-    cause = rate_limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
+    origin = CallOrigin.of(challenge.user_id, challenge.phone_digest, challenge.ip)
     try:
-        with protected_call(backend, cause, backend.total_timeout):
+        with protected_call(backend, origin, backend.total_timeout):
             return backend.check(recipient, pin, challenge.reference, timeout=backend.total_timeout)
     except NoSuchResourceError:
         _close_and_refuse(challenge, Outcome.EXPIRED, Reason.EXPIRED)

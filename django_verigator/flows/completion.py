@@ -31,13 +31,13 @@ def verify(request: HttpRequest, challenge: Challenge, pin: str, *, trust_browse
     """
     address = client_address(request)
     require_current(request, challenge)
-    checking.check(challenge, pin, address, form=cookies.form_digest(request))
+    consumed = checking.check(challenge, pin, address, form=cookies.form_digest(request))
     user = reload_user_or_end(request, challenge)
-    trust_version = acceptance.accept(challenge, pin, address)
+    trust_version = acceptance.accept(challenge, pin, consumed)
     if challenge.purpose == Challenge.Purpose.PHONE:
         site_phones.dismiss_change(user)
     _complete(request, user, challenge, trust_version)
-    if trust_browser and may_trust_browser(challenge):
+    if trust_browser and browsers.may_be_trusted(challenge):
         token = browsers.trust(request, user, trust_version=trust_version, auth_hash=challenge.auth_hash, ip=address)
         session_guard(request).cookies.browser = (browsers.cookie_name(user.pk), token)
     return challenge.next_url
@@ -60,11 +60,6 @@ def recover(request: HttpRequest, challenge: Challenge, code: str) -> str:
     trust_version = acceptance.recover(challenge, recovery.normalise(code), address, form=cookies.form_digest(request))
     _complete(request, user, challenge, trust_version)
     return challenge.next_url
-
-
-def may_trust_browser(challenge: Challenge) -> bool:
-    """Whether this login may end with a trusted browser."""
-    return browsers.is_enabled() and bool(challenge.auth_backend)
 
 
 def reload_user_or_end(request: HttpRequest, challenge: Challenge) -> Any:
@@ -117,7 +112,7 @@ def _complete(request: HttpRequest, user: Any, challenge: Challenge, trust_versi
     else:
         request.session.cycle_key()
     guard.write_proof(user, trust_version, challenge.method)
-    pending.drop(request)
+    guard.cookies.forget_pending(request)
     # Saves the next page a query; a session whose proof does not match makes the guard read the row anyway.
     policy.remember(user, policy.Requirement(is_required=True, trust_version=trust_version, has_phone=True))
     events.record(

@@ -40,6 +40,10 @@ class CookieJar:
     def has_work(self) -> bool:
         return self.drop or self.nonce is not None or self.browser is not None
 
+    def forget_pending(self, request: HttpRequest) -> None:
+        """Have the browser forget a pending login that has ended."""
+        self.drop = cookie_name() in request.COOKIES
+
     def apply(self, response: HttpResponseBase) -> None:
         """Set or delete the cookies on ``response``."""
         if self.browser is not None:

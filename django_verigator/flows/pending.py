@@ -169,4 +169,4 @@ def abandon(request: HttpRequest) -> None:
 
 def drop(request: HttpRequest) -> None:
     """Delete the cookie of a pending login that has ended."""
-    session_guard(request).cookies.drop = cookies.cookie_name() in request.COOKIES
+    session_guard(request).cookies.forget_pending(request)

@@ -77,12 +77,12 @@ def pending(challenge: Challenge) -> PhoneChange | None:
 
 
 def register(
-    change: PhoneChange, backend: BaseBackend, *, cause: CallOrigin | None = None, timeout: float | None = None
+    change: PhoneChange, backend: BaseBackend, *, origin: CallOrigin | None = None, timeout: float | None = None
 ) -> None:
     """Register a new phone at the provider, if that keeps records and has none of it yet.
 
     Args:
-        cause: the origin of the call, for the circuit breaker.
+        origin: the origin of the call, for the circuit breaker.
         timeout: seconds that each call may take.
 
     Raises:
@@ -95,11 +95,11 @@ def register(
         return
     try:
         try:
-            user_id = _create_record(change, backend, cause, timeout)
+            user_id = _create_record(change, backend, origin, timeout)
         except ResourceAlreadyExistsError:
             # The record may be a stranger's; only a sync run adopts records.
             _renew_id(change)
-            user_id = _create_record(change, backend, cause, timeout)
+            user_id = _create_record(change, backend, origin, timeout)
     except VerigatorError as error:
         events.record("registration_failed", change.user, level=logging.WARNING, **error.details)
         if isinstance(error, InvalidDataError):
@@ -117,8 +117,8 @@ def register(
         raise Refused(Reason.ENDED)
 
 
-def _create_record(change: PhoneChange, backend: BaseBackend, cause: CallOrigin | None, timeout: float | None) -> str:
-    with protected_call(backend, cause, timeout):
+def _create_record(change: PhoneChange, backend: BaseBackend, origin: CallOrigin | None, timeout: float | None) -> str:
+    with protected_call(backend, origin, timeout):
         return backend.register(change.phone_number, change.id_in_service, timeout=timeout)
 
 

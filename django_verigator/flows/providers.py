@@ -6,7 +6,7 @@ import time
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .. import conf, rate_limits
+from .. import conf
 from ..backends import BaseBackend, CallOrigin, Recipient, Started, backends, protected_call
 from ..constants import METHOD_TOTP
 from ..exceptions import (
@@ -85,7 +85,7 @@ def start(
         VerigatorError: the call, or the one that makes the record, has failed.
     """
     if change is not None:
-        phone_changes.register(change, backend, cause=_cause(challenge), timeout=_remaining_seconds(deadline))
+        phone_changes.register(change, backend, origin=_origin(challenge), timeout=_remaining_seconds(deadline))
         recipient = Recipient((change.verigator_id or "") if backend.keeps_users else "", change.phone_number)
     else:
         recipient = _recipient(challenge, link, backend, deadline)
@@ -102,15 +102,15 @@ def start(
         return _start_once(backend, challenge, recipient, method, deadline)
 
 
-def _cause(challenge: Challenge) -> CallOrigin:
-    return rate_limits.cause(challenge.user_id, challenge.phone_digest, challenge.ip)
+def _origin(challenge: Challenge) -> CallOrigin:
+    return CallOrigin.of(challenge.user_id, challenge.phone_digest, challenge.ip)
 
 
 def _start_once(
     backend: BaseBackend, challenge: Challenge, recipient: Recipient, method: str, deadline: float
 ) -> Started:
     timeout = _remaining_seconds(deadline)
-    with protected_call(backend, _cause(challenge), timeout):
+    with protected_call(backend, _origin(challenge), timeout):
         return backend.start(recipient, method, timeout=timeout)
 
 

@@ -105,14 +105,7 @@ def reserve(
         record_refusal(challenge.user, refused)
         raise
     delivery = Delivery(challenge, link, method, change, previous, backends)
-    challenge.outcome = Outcome.SENDING
-    # Until the provider has answered, so that a second click sends nothing.
-    challenge.resend_at = pause_ends(challenge)
-    challenge.backend = backends[0].alias
-    challenge.requested_method = method
-    challenge.phone_digest = digest("phone", number)
-    challenge.masked_phone = phone.mask(number)
-    challenge.phone_change = change
+    _describe(delivery, number)
     if _is_code_still_good(delivery):
         delivery.backends = []
     else:
@@ -130,6 +123,19 @@ def _require_sendable(challenge: Challenge, number: str, method: str, after: str
     if challenge.sends >= conf.current().LIMITS.SENDS_PER_LOGIN:
         raise Refused(Reason.SEND_LIMIT, scope="sends/login")
     return backends
+
+
+def _describe(delivery: Delivery, number: str) -> None:
+    """Have the unsaved challenge say what is about to be sent, to which number, and by whom."""
+    challenge = delivery.challenge
+    challenge.outcome = Outcome.SENDING
+    # Until the provider has answered, so that a second click sends nothing.
+    challenge.resend_at = pause_ends(challenge)
+    challenge.backend = delivery.backends[0].alias
+    challenge.requested_method = delivery.method
+    challenge.phone_digest = digest("phone", number)
+    challenge.masked_phone = phone.mask(number)
+    challenge.phone_change = delivery.change
 
 
 def _limits_for(delivery: Delivery, number: str) -> tuple[list[RateLimit], list[RateLimit]]:

@@ -13,8 +13,8 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
 from django.utils import timezone
 
-from .. import conf, events, rate_limits, signals
-from ..backends import BaseBackend, protected_call
+from .. import conf, events, signals
+from ..backends import BaseBackend, CallOrigin, protected_call
 from ..digests import digest
 from ..exceptions import CircuitOpenError, ProviderBusyError, ResourceAlreadyExistsError, VerigatorError
 from ..models import RemoteDeletion, VerigatorUser
@@ -95,7 +95,7 @@ def register(
 
 
 def _create(backend: BaseBackend, link: VerigatorUser, address: str | None, timeout: float | None) -> str:
-    with protected_call(backend, rate_limits.cause(link.user_id, digest("phone", link.phone_number), address), timeout):
+    with protected_call(backend, CallOrigin.of(link.user_id, digest("phone", link.phone_number), address), timeout):
         return backend.register(link.phone_number, link.id_in_service or "", timeout=timeout)
 
 

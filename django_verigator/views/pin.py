@@ -19,7 +19,7 @@ from django.views.generic import FormView, View
 from .. import conf
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..exceptions import Reason, Refused
-from ..flows import completion, enrolment, login, pending, redirects
+from ..flows import browsers, completion, enrolment, login, pending, redirects
 from ..flows.providers import has_another_way
 from ..forms import PinForm, RecoveryForm, mark_wrong
 from ..messages import explain, explain_closed, mask_name
@@ -120,7 +120,7 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
         return self.render_to_response(self.get_context_data(form=form))
 
     def _trust_days(self) -> int:
-        return conf.current().TRUSTED_BROWSER_DAYS if completion.may_trust_browser(self.challenge) else 0
+        return conf.current().TRUSTED_BROWSER_DAYS if browsers.may_be_trusted(self.challenge) else 0
 
 
 class VerifyView(PinPage):

@@ -12,8 +12,8 @@ from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser
 
-from ... import conf, rate_limits
-from ...backends import protected_call
+from ... import conf
+from ...backends import CallOrigin, protected_call
 from ...exceptions import VerigatorError
 from ...models import SyncRun, VerigatorUser
 from .. import links, registration
@@ -60,7 +60,7 @@ def sync_user(
         return link, RegistrationResult.UNCHANGED
     if link.state == State.REGISTERED:
         try:
-            with protected_call(backend, rate_limits.cause(link.user_id), timeout):
+            with protected_call(backend, CallOrigin.of(link.user_id), timeout):
                 exists = backend.exists(link.verigator_id or "", timeout=timeout)
             if exists:
                 return link, RegistrationResult.UNCHANGED
