@@ -1,3 +1,5 @@
+"""The app's configuration: its receivers and checks."""
+
 from __future__ import annotations
 
 import sys
@@ -13,8 +15,8 @@ class VerigatorConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        _refuse_to_be_patched_later()
-        # These need the models, so they cannot be imported at the top.
+        _require_early_gevent_patch()
+        # These import the models, which are not loaded before.
         from . import backends, checks, receivers
 
         backends.hide_proxies()
@@ -22,9 +24,11 @@ class VerigatorConfig(AppConfig):
         checks.register()
 
 
-def _refuse_to_be_patched_later() -> None:
-    """gunicorn's gevent workers patch Python when they begin. Django that was loaded before, with --preload, has all
-    greenlets of a worker share one database connection: pages fail at random then, logins too."""
+def _require_early_gevent_patch() -> None:
+    """Refuse to start where gunicorn loads Django (--preload) before its gevent workers patch Python.
+
+    All greenlets of a worker would share one database connection: pages and logins would fail at random.
+    """
     gevent = sys.modules.get("gevent.monkey")
     if "gunicorn.workers.ggevent" in sys.modules and gevent and not gevent.is_module_patched("threading"):
         raise ImproperlyConfigured(

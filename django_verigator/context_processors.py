@@ -8,5 +8,5 @@ from django.http import HttpRequest
 
 
 def verigator(request: HttpRequest) -> dict[str, Any]:
-    """Put the request's gate into the context; a template that does not ask it costs nothing."""
+    """Put the request's guard into the context; it costs nothing in a template that does not use it."""
     return {"verigator": getattr(request, "verigator", None)}

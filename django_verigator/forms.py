@@ -1,4 +1,4 @@
-"""What users type: cleaned to one form, refused with a clear word, never sent on as it came."""
+"""What users type: cleaned to one form, or refused with a message; never passed on as typed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from .flows import account
 from .hidden import HiddenText
 from .messages import explain
 
-# ASCII digits alone, as ``plain_text`` leaves them: \d takes others, $ takes a newline behind the last digit.
+__all__ = ["EnrolForm", "PasswordForm", "PhoneField", "PinField", "PinForm", "RecoveryField", "RecoveryForm"]
+
+# Not \d, which takes digits of other scripts, nor $, which takes a newline behind the last digit.
 _PIN = re.compile(r"[0-9]{4,16}\Z")
 
 _LONGEST_PIN = 40  # as typed
@@ -29,8 +31,8 @@ _LONGEST_PIN = 40  # as typed
 _BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[ -]+(?=[0-9])")
 
 
-class _AskedFor(BoundField):
-    """The field that has the focus when its page opens, so that a screen reader says first what it is described by."""
+class _FocusedField(BoundField):
+    """The field with the focus when its page opens: a screen reader then reads the page's status as its description."""
 
     @property
     def aria_describedby(self) -> str:
@@ -38,7 +40,7 @@ class _AskedFor(BoundField):
 
 
 class _HiddenInput(forms.TextInput):
-    """What is typed does not show itself from the first, also not in Django's frames around ``clean()``."""
+    """Hides what is typed from error reports, also in Django's frames around ``clean()``."""
 
     def value_from_datadict(self, *args: Any) -> Any:
         value = super().value_from_datadict(*args)
@@ -46,7 +48,7 @@ class _HiddenInput(forms.TextInput):
 
 
 class PinField(forms.CharField):
-    """A PIN as text, so that leading zeros stay; any keyboard's digits, with blanks, dashes or a full stop about."""
+    """A PIN, as text to keep leading zeros; takes any script's digits, with blanks, dashes or a full stop around."""
 
     widget = _HiddenInput(
         attrs={
@@ -57,7 +59,7 @@ class PinField(forms.CharField):
             "autofocus": True,
         }
     )
-    bound_field_class = _AskedFor
+    bound_field_class = _FocusedField
     default_error_messages = {
         "required": _("Type the PIN."),
         "invalid": _("A PIN has 4 to 16 digits and nothing else."),
@@ -79,11 +81,11 @@ class PinField(forms.CharField):
 
 
 class PinForm(forms.Form):
-    """The PIN; and, where the site allows it, the wish not to be asked again in this browser.
+    """Asks for the PIN and, where the site allows it, whether to trust this browser.
 
     Args:
         trust_days: for how many days the browser may be trusted; 0 leaves the question out.
-        by_app: the app shows the PIN, and calls it a code.
+        by_app: whether the Verigator app shows the PIN, which it calls a code.
     """
 
     pin = PinField(label=_("PIN"))
@@ -104,7 +106,9 @@ class PinForm(forms.Form):
 
 
 class RecoveryField(forms.CharField):
-    bound_field_class = _AskedFor
+    """A recovery code, hidden from error reports."""
+
+    bound_field_class = _FocusedField
 
     @sensitive_variables()
     def clean(self, value: Any) -> str:
@@ -112,6 +116,8 @@ class RecoveryField(forms.CharField):
 
 
 class RecoveryForm(forms.Form):
+    """Asks for a recovery code."""
+
     code = RecoveryField(
         label=_("Recovery code"),
         max_length=64,
@@ -140,11 +146,11 @@ class PhoneField(forms.CharField):
 
 
 class PasswordForm(forms.Form):
-    """The password once more, before something is changed that protects the account.
+    """Asks for the password again, before a change to what protects the account.
 
     Args:
-        request: of the page; its session goes on if a newer hasher stores the password anew.
-        user: whose password it is.
+        request: the page's request; its session stays valid if a newer hasher stores the password again.
+        user: the owner of the password.
         needs_password: False for a user who has none, or has just given it.
     """
 
@@ -167,16 +173,16 @@ class PasswordForm(forms.Form):
     def clean_password(self) -> str:
         password: str = self.cleaned_data["password"]
         try:
-            right = account.confirm_password(self.request, self.user, password)
+            is_right = account.confirm_password(self.request, self.user, password)
         except Refused as refused:
             raise ValidationError(explain(refused), code="limit") from None
-        if not right:
+        if not is_right:
             raise ValidationError(_("The password is not right."), code="password")
         return ""
 
 
 class EnrolForm(PasswordForm):
-    """A phone number that the user wants to use from now on."""
+    """Asks for the phone number to use from now on."""
 
     phone = PhoneField(label=_("Phone number"))
     field_order = ("phone", "password")

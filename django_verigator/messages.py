@@ -1,4 +1,4 @@
-"""What users are told, in their language."""
+"""The messages for users, in their language."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _TEXTS: dict[Reason, str | Promise] = {
     Reason.ENDED: _("This sign-in has ended. Start again with your password."),
 }
 
-# Where it is known for how long, and said next.
+# For a pause whose end is known, and follows.
 _UNAVAILABLE = _("We cannot send or check PINs at the moment.")
 
 
 def explain(refused: Refused) -> str:
-    """Say in the user's words why a flow refused, and when to try again. The same words for a right PIN and a wrong."""
+    """Return why a flow refused, and when to try again; the same text for a right PIN and a wrong one."""
     waits = refused.until is not None and refused.until > timezone.now() and refused.reason != Reason.REPEATED
     parts = [str(_UNAVAILABLE if waits and refused.reason == Reason.UNAVAILABLE else _TEXTS[refused.reason])]
     if refused.reason in (Reason.WRONG, Reason.REPEATED) and refused.tries_left:
@@ -60,7 +60,7 @@ def explain(refused: Refused) -> str:
 
 
 def _in_words(until: datetime) -> str:
-    # How long, not until when: the server's clock may show another hour than the user's.
+    # A duration, not a time: the user's time zone may be another one than the server's.
     seconds = math.ceil((until - timezone.now()).total_seconds())
     if seconds < 2 * 60:
         return ngettext("Try again in %(count)d second.", "Try again in %(count)d seconds.", seconds) % {
@@ -82,6 +82,11 @@ def mask_name(username: Any) -> str:
 
 
 def explain_closed(reason: Reason | None, challenge: Challenge) -> str:
+    """Return why a challenge takes no PIN; "" if it does, or if the page itself says why.
+
+    Args:
+        reason: what ``challenge.closed_reason()`` returned.
+    """
     if reason is None:
         return ""
     if reason == Reason.NOTHING_SENT:

@@ -1,4 +1,4 @@
-"""The guard on every request: no view runs as a user who owes the second step, whichever way the login came."""
+"""The guard on every request: no view runs as a user who still has to prove the second factor."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ from .flows import login, redirects
 from .flows.session import SessionGuard
 from .records import time_budget
 
+__all__ = ["VerigatorMiddleware"]
+
 GetResponse = Callable[[HttpRequest], Any]
 
 
 class VerigatorMiddleware:
-    """Stands behind AuthenticationMiddleware (and RemoteUserMiddleware), before LoginRequiredMiddleware.
+    """Intercepts every login that lacks the second factor, whichever code made it.
 
-    A session is looked at when ``request.user`` or ``request.auser`` is first asked for, and when a response would save
-    a login that was made on the way. Public pages that never ask cost no query and get no ``Vary: Cookie``.
+    Stands after AuthenticationMiddleware and RemoteUserMiddleware, before LoginRequiredMiddleware. A session is checked
+    when ``request.user`` or ``request.auser`` is first read, and when a response would save a login made during the
+    request. A public page that reads neither costs no query and gets no ``Vary: Cookie``.
     """
 
     sync_capable = True
@@ -50,19 +53,19 @@ class VerigatorMiddleware:
             self.process_view = self._process_view
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        self._enter(request)
+        self._install_guard(request)
         if self.is_async:
             return self._acall(request)
         with time_budget.for_request():
             response: HttpResponseBase = self.get_response(request)
-        return self._leave(request, response) if _has_work(request) else response
+        return self._apply_guard(request, response) if _has_work(request) else response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         with time_budget.for_request():
             response: HttpResponseBase = await self.get_response(request)
-        return await sync_to_async(self._leave)(request, response) if _has_work(request) else response
+        return await sync_to_async(self._apply_guard)(request, response) if _has_work(request) else response
 
-    def _enter(self, request: HttpRequest) -> None:
+    def _install_guard(self, request: HttpRequest) -> None:
         if not hasattr(request, "user") or not hasattr(request, "session"):
             raise ImproperlyConfigured(
                 "VerigatorMiddleware needs SessionMiddleware and AuthenticationMiddleware before it in MIDDLEWARE."
@@ -74,33 +77,33 @@ class VerigatorMiddleware:
         if hasattr(request, "auser"):
             guard.lazy_auser = request.auser = partial(_aguarded, guard, request.auser)
 
-    # A middleware further in may have logged somebody in by itself; the view must not run before that is looked at.
+    # A middleware further in may have put another user on the request, who is checked before the view runs.
 
     def _process_view(self, request: HttpRequest, *args: Any) -> HttpResponseBase | None:
-        return None if _is_untouched(request) else self._look_again(request)
+        return None if _is_untouched(request) else self._check_replaced_user(request)
 
     async def _aprocess_view(self, request: HttpRequest, *args: Any) -> HttpResponseBase | None:
-        return None if _is_untouched(request) else await sync_to_async(self._look_again)(request)
+        return None if _is_untouched(request) else await sync_to_async(self._check_replaced_user)(request)
 
-    def _look_again(self, request: HttpRequest) -> HttpResponseBase | None:
+    def _check_replaced_user(self, request: HttpRequest) -> HttpResponseBase | None:
         guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
-        found = [user for user in _put_there(request) if user.is_authenticated]
+        found = [user for user in _replaced_users(request) if user.is_authenticated]
         for user in found:
             if not guard.resolve_user(user, fresh=True).is_authenticated:
-                break  # it has put nobody in the place of both
-        if not found or guard.intercepted is None or _is_ours(request):  # the pages of the second step must be reached
+                break  # the guard has put an anonymous user in place of both
+        if not found or guard.intercepted is None or _is_our_page(request):  # our pages must stay reachable
             return None
-        # _leave makes the pending login when this response passes it.
+        # _apply_guard makes the pending login when this response passes it.
         return HttpResponseRedirect(request.get_full_path())
 
-    @sensitive_variables()  # of every frame below, down to the provider's call
-    def _leave(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    @sensitive_variables()  # for every frame below, down to the provider's call
+    def _apply_guard(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
-        next_url, sends = _page(request), False
+        next_url, sends = _requested_url(request), False
         if _has_new_login(request, guard):
-            # The newest login counts, whoever was caught before it.
+            # The newest login counts, not one that was intercepted before it.
             guard.intercepted = None
-            next_url = _landing(request, response)
+            next_url = _redirect_target(request, response)
             guard.resolve_user(_user_of(request), fresh=True)
             sends = request.method == "POST" and guard.has_logged_in()
         if guard.logins:
@@ -116,12 +119,12 @@ class VerigatorMiddleware:
         guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
         user, auth_backend = guard.intercepted or (None, "")
         try:
-            goes_on = login.intercept(request, user, auth_backend, next_url, sends=sends)
+            is_pending_already = login.intercept(request, user, auth_backend, next_url, sends=sends)
         except RetriesExhaustedError:
             text = gettext("That did not work. Try again in a little while.")
             return HttpResponse(text, status=503, content_type="text/plain; charset=utf-8")
-        # Where each request logs in anew (RemoteUser), the pages of the second step must still be reached.
-        if goes_on and _is_ours(request):
+        # Where every request logs in (RemoteUser), our pages must stay reachable.
+        if is_pending_already and _is_our_page(request):
             return response
         answer = redirect("verigator:verify")
         for name in _kept_cookies():
@@ -131,7 +134,7 @@ class VerigatorMiddleware:
 
 
 def _kept_cookies() -> tuple[str, ...]:
-    # Never all of them: a view may hand out a token in one, which the password alone is not to get.
+    # Not every cookie: a view may hand out a token in one, which a password alone must not yield.
     known = (CookieStorage.cookie_name, settings.LANGUAGE_COOKIE_NAME, settings.CSRF_COOKIE_NAME)
     return (*known, *conf.current().KEPT_COOKIES)
 
@@ -142,13 +145,13 @@ def _has_work(request: HttpRequest) -> bool:
 
 
 def _is_untouched(request: HttpRequest) -> bool:
-    # Compared and not evaluated: this runs in the event loop too, and a user may be lazy.
+    # Compared, not evaluated: this runs in the event loop too, and a lazy user queries the database.
     guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
     return request.user is guard.lazy_user and getattr(request, "auser", None) is guard.lazy_auser
 
 
-def _put_there(request: HttpRequest) -> Iterator[Any]:
-    """Yield whom others have put on the request since it came in."""
+def _replaced_users(request: HttpRequest) -> Iterator[Any]:
+    """Yield the users that other middleware has put on the request."""
     guard: SessionGuard = request.verigator  # type: ignore[attr-defined]
     if request.user is not guard.lazy_user:
         yield request.user
@@ -158,40 +161,40 @@ def _put_there(request: HttpRequest) -> Iterator[Any]:
 
 
 def _has_new_login(request: HttpRequest, guard: SessionGuard) -> bool:
-    # Only a session that was changed can hold a login made on the way; reading it then costs nothing more.
+    # Only a modified session can hold a new login, and a modified one is loaded already.
     session = request.session
     return session.modified and session.get(auth.SESSION_KEY) not in (None, guard.allowed_pk)
 
 
-def _is_ours(request: HttpRequest) -> bool:
+def _is_our_page(request: HttpRequest) -> bool:
     return request.resolver_match is not None and "verigator" in request.resolver_match.app_names
 
 
 def _user_of(request: HttpRequest) -> Any:
-    # login() has put the user on the request, unless somebody wrote the session by hand.
+    # login() puts the user on the request; code that writes the session by hand does not.
     user = request.user
     if user.is_authenticated and str(user._meta.pk.value_to_string(user)) == request.session[auth.SESSION_KEY]:
         return user
     return auth.get_user(request)
 
 
-def _page(request: HttpRequest) -> str:
-    """Return where a request caught on its way in wanted to go; a form that was posted is not posted again."""
+def _requested_url(request: HttpRequest) -> str:
+    """Return the URL that an intercepted request asked for, or "": a posted form is not posted again."""
     if request.method not in ("GET", "HEAD"):
         return ""
     if request.path == urlsplit(resolve_url(settings.LOGIN_URL)).path:
-        return _safe(request, request.GET.get(REDIRECT_FIELD_NAME, ""))
+        return _if_safe(request, request.GET.get(REDIRECT_FIELD_NAME, ""))
     return request.get_full_path()
 
 
-def _landing(request: HttpRequest, response: HttpResponseBase) -> str:
-    """Return where a view that logged somebody in wanted to send its user."""
+def _redirect_target(request: HttpRequest, response: HttpResponseBase) -> str:
+    """Return the URL to which a view that logged a user in redirects; without a redirect, the requested one."""
     if 300 <= response.status_code < 400:
-        return _safe(request, response.get("Location", ""))
-    return _page(request)
+        return _if_safe(request, response.get("Location", ""))
+    return _requested_url(request)
 
 
-def _safe(request: HttpRequest, url: str) -> str:
+def _if_safe(request: HttpRequest, url: str) -> str:
     return url if redirects.is_safe_url(request, url) else ""
 
 

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 from .decorators import verified_required
 
+__all__ = ["VerifiedRequiredMixin"]
+
 
 class VerifiedRequiredMixin:
-    """``verified_required`` for a class-based view, sync or async. Goes before the view class.
+    """Applies ``verified_required`` to a class-based view, sync or async. Stands before the view class.
 
     Attributes:
         max_age: how old the last proof may be; None for any age.
@@ -20,6 +22,7 @@ class VerifiedRequiredMixin:
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Callable[..., Any]:
+        """Return the guarded view; ``max_age`` may be given here too."""
         view = super().as_view(**initkwargs)  # type: ignore[misc]
         guarded: Callable[..., Any] = verified_required(max_age=initkwargs.get("max_age", cls.max_age))(view)
         return guarded

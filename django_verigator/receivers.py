@@ -1,4 +1,4 @@
-"""What the app does when a user is saved, a link is deleted, or somebody logs out."""
+"""Receivers of Django's signals: a user is saved, logs in or out, a link is deleted."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ from .flows.session import drop_old_proof
 from .models import PhoneChange, RemoteDeletion, VerigatorUser
 from .records import dispatching
 
-# A login writes one of these; it never changes where a phone comes from.
-_NOTHING_TO_DO = frozenset({"last_login", "password"})
-
-
-# A row of another database (an archive, another tenant's) may have the primary key of somebody here.
+# Logins and rehashes write these; the user's phone does not depend on them.
+_WITHOUT_PHONE = frozenset({"last_login", "password"})
 
 
 def user_saved(
     sender: type, instance: Any, *, using: str, raw: bool = False, update_fields: Any = None, **kwargs: Any
 ) -> None:
-    # Fixtures are left to sync.
-    if raw or not _is_user_model(sender) or using != router.db_for_write(get_user_model()):
+    """Write the link of a saved user, and register it on commit."""
+    if raw or not _is_our_user(sender, using):  # fixtures are left to sync
         return
-    if update_fields is not None and _NOTHING_TO_DO.issuperset(update_fields):
+    if update_fields is not None and _WITHOUT_PHONE.issuperset(update_fields):
         return
     dispatching.on_user_saved(instance)
 
@@ -37,11 +34,12 @@ def user_saved(
 def user_saves(
     sender: type, instance: Any, *, using: str, raw: bool = False, update_fields: Any = None, **kwargs: Any
 ) -> None:
-    if raw or not _is_user_model(sender) or using != router.db_for_write(get_user_model()):
+    """Keep a stop after too many wrong PINs where a newer hasher stores the same password again."""
+    if raw or not _is_our_user(sender, using):
         return
     is_chosen = getattr(instance, "_password", None) is not None  # by set_password()
-    is_stored_anew = update_fields is not None and set(update_fields) == {"password"}
-    if instance.pk is not None and not instance._state.adding and (is_chosen or is_stored_anew):
+    is_rehash = update_fields is not None and set(update_fields) == {"password"}
+    if instance.pk is not None and not instance._state.adding and (is_chosen or is_rehash):
         try:
             with db.atomic():
                 lockout.keep_over_rehash(instance)
@@ -49,18 +47,18 @@ def user_saves(
             events.site_failed("link_failed", instance, error)
 
 
-def _is_user_model(sender: type) -> bool:
-    # Proxies and children of the user model are senders of their own. The model that our rows point to, and not the one
-    # that the settings name by now: tests (Django's own too) put another one into them, or have none installed.
+def _is_our_user(sender: type, using: str) -> bool:
+    # Not get_user_model(), which tests change; and a subclass, since proxies and children are senders of their own.
     user_model: Any = VerigatorUser._meta.get_field("user").related_model
-    return issubclass(sender, user_model)
+    # A row of another database (an archive, another tenant) may have the primary key of one of our users.
+    return issubclass(sender, user_model) and using == router.db_for_write(get_user_model())
 
 
 def link_deleted(sender: type, instance: VerigatorUser, *, using: str, **kwargs: Any) -> None:
+    """Schedule the deletion of a link's records at the provider, in the transaction that deletes the link."""
     if using != db.alias():
         return
-    # In the transaction that deletes the rows: rolled back together, and the provider is not asked now. Sent before
-    # anything is gone, so that a phone on its way is seen as well.
+    # pre_delete comes before the rows of phone changes are gone.
     VerigatorUser.objects.filter(user_id=instance.user_id).lock()
     # A registration may have been under way since ``instance`` was read.
     rows = VerigatorUser.objects.filter(pk=instance.pk)
@@ -71,6 +69,7 @@ def link_deleted(sender: type, instance: VerigatorUser, *, using: str, **kwargs:
 
 
 def logged_in(sender: type, request: Any, user: AbstractBaseUser, **kwargs: Any) -> None:
+    """Have the guard check a new login; without the middleware, end the proof of the login before it."""
     session = getattr(request, "session", None)
     if session is None:
         return
@@ -81,12 +80,14 @@ def logged_in(sender: type, request: Any, user: AbstractBaseUser, **kwargs: Any)
 
 
 def logged_out(sender: type, request: Any, **kwargs: Any) -> None:
+    """End the trust of the guard, and the pending login."""
     if hasattr(request, "verigator"):
         request.verigator.allowed_pk = None
         login.cancel(request)
 
 
 def connect() -> None:
+    """Connect the receivers; more than once has no effect."""
     pre_save.connect(user_saves, dispatch_uid="django_verigator.user_saves")
     post_save.connect(user_saved, dispatch_uid="django_verigator.user_saved")
     pre_delete.connect(link_deleted, sender=VerigatorUser, dispatch_uid="django_verigator.link_deleted")

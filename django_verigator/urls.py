@@ -1,4 +1,4 @@
-"""Include these anywhere: ``path("accounts/", include("django_verigator.urls"))``."""
+"""The pages of the second factor: ``path("accounts/", include("django_verigator.urls"))``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All pages but the login page, for sites whose login page is another package's: include this in place of ``urls``."""
+"""All pages but the login page, in place of ``urls`` on a site whose login page is another package's."""
 
 from __future__ import annotations
 

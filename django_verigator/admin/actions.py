@@ -33,7 +33,7 @@ PERMISSION = "django_verigator.change_verigatoruser"
 _SHOWN_FAILURES = 10
 
 _SYNC_SECONDS = 3.0
-"""Nobody waits longer for a page that asks the provider about many users; the next run of sync goes on."""
+"""Time limit of a page that asks the provider about many users; the next sync does the rest."""
 
 _OUTCOMES = {
     RegistrationResult.REGISTERED: _("registered"),
@@ -51,9 +51,11 @@ _OUTCOMES = {
 def sync_with_verigator(modeladmin: admin.ModelAdmin[Any], request: HttpRequest, queryset: QuerySet[Any]) -> None:
     """Register what is missing and repair what the provider has lost; works on users and on phone links.
 
-    Up to ADMIN_SYNC_LIMIT users in the request, as far as a few seconds go; the rest is marked due for the next
-    ``verigator_sync``. So are all of them where the site opens a transaction for each request: none may be open while
-    the provider is asked.
+    Syncs up to ADMIN_SYNC_LIMIT users within a few seconds, and marks the rest due for the next ``verigator_sync``.
+    With ATOMIC_REQUESTS all of them are marked due: no transaction may be open while the provider is asked.
+
+    Raises:
+        PermissionDenied: the member of staff may not change links.
     """
     if not request.user.has_perm(PERMISSION):
         raise PermissionDenied
@@ -93,7 +95,7 @@ def _users(
     """Return the users of an action that weakens their accounts, without those whom this member of staff may not help.
 
     Raises:
-        PermissionDenied: without the permission.
+        PermissionDenied: the member of staff lacks the permission.
     """
     if not request.user.has_perm(support.PERMISSION):
         raise PermissionDenied
@@ -107,8 +109,8 @@ def _users(
     return allowed
 
 
-def _demand_proof(modeladmin: admin.ModelAdmin[Any], request: HttpRequest) -> HttpResponseBase | None:
-    """Return where a member of staff proves to be there, or None: a session that was left open weakens no account."""
+def _require_proof(modeladmin: admin.ModelAdmin[Any], request: HttpRequest) -> HttpResponseBase | None:
+    """Return the redirect to a fresh proof, or None: a session that was left open must not weaken accounts."""
     answer = refusal(request, request.user, PROOF_MAX_AGE, back=request.get_full_path())
     if answer is not None and request.user.is_authenticated:
         text = gettext("Confirm that it is you. Then choose the action again.")
@@ -124,11 +126,11 @@ def _log(request: HttpRequest, user: AbstractBaseUser, what: str) -> None:
 def reset_second_factor(
     modeladmin: admin.ModelAdmin[Any], request: HttpRequest, queryset: QuerySet[Any]
 ) -> HttpResponseBase | None:
-    """Ask first; then take phone, recovery codes, trusted browsers and sessions back. The users are told by mail."""
+    """Ask first; then end phone, recovery codes, trusted browsers and sessions, and tell the users by mail."""
     users = _users(modeladmin, request, queryset)
     if not users:
         return None
-    if (answer := _demand_proof(modeladmin, request)) is not None:
+    if (answer := _require_proof(modeladmin, request)) is not None:
         return answer
     if not request.POST.get("post"):
         context = {
@@ -154,7 +156,7 @@ def unlock(modeladmin: admin.ModelAdmin[Any], request: HttpRequest, queryset: Qu
     users = _users(modeladmin, request, queryset)
     if not users:
         return None
-    if (answer := _demand_proof(modeladmin, request)) is not None:
+    if (answer := _require_proof(modeladmin, request)) is not None:
         return answer
     for user in users:
         support.unlock(user, by=request.user.get_username())
@@ -168,14 +170,14 @@ def unlock(modeladmin: admin.ModelAdmin[Any], request: HttpRequest, queryset: Qu
 def issue_recovery_code(
     modeladmin: admin.ModelAdmin[Any], request: HttpRequest, queryset: QuerySet[Any]
 ) -> HttpResponseBase | None:
-    """Show a code that works once within minutes. On a page of its own: a message would be kept in the session."""
+    """Show a code that works once within minutes, on a page of its own: a message would be kept in the session."""
     if queryset.count() != 1:
         modeladmin.message_user(request, gettext("Select one user."), messages.ERROR)
         return None
     users = _users(modeladmin, request, queryset, support.may_issue_code)
     if not users:
         return None
-    if (answer := _demand_proof(modeladmin, request)) is not None:
+    if (answer := _require_proof(modeladmin, request)) is not None:
         return answer
     try:
         limits.require_first_post(cookies.form_digest(request))

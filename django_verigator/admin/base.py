@@ -1,4 +1,4 @@
-"""Rows that only the app writes."""
+"""The base of the admin for rows that only the app writes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from django.http import HttpRequest
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows that only the app writes."""
+    """Shows rows that only the app writes."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Rows go with their user: where a user is being deleted this must not stand in the way. Deleted by itself, a
-        # link would be a second factor switched off unseen, a challenge a hole in the log.
+        # Allowed where rows are deleted with their user. By itself, deleting a link switches a second factor off
+        # unseen, and deleting a challenge leaves a hole in the audit log.
         page = (request.resolver_match.url_name or "") if request.resolver_match else ""
         own = f"{self.opts.app_label}_{self.opts.model_name}_"
         return page.endswith(("_delete", "_changelist")) and not page.startswith(own)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        # Django lets every column of the table itself be asked for, so that a number is read digit by digit.
+        # Django allows lookups on every column of the table, by which a number can be read digit by digit.
         shown = {"pk", "id", *(self.fields or ())} - {"masked_phone"}
         return lookup.partition("__")[0] in shown and super().lookup_allowed(lookup, value, request)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Write nothing: nothing can be typed, and the row may be another one than when it was read."""
+        """Write nothing: no field can be edited, and the row may have changed since it was read."""
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         context |= {"show_save": False, "show_save_and_continue": False}

@@ -16,6 +16,8 @@ from .base import ReadOnlyAdmin
 
 @admin.register(Challenge)
 class ChallengeAdmin(ReadOnlyAdmin):
+    """Shows the audit log: every challenge, with its outcome."""
+
     list_display = ("created_at", "user", "purpose", "method", "masked_phone", "outcome", "tries", "ip")
     list_filter = ("outcome", "purpose", "method")
     search_fields = (f"user__{get_user_model().USERNAME_FIELD}", "ip")
@@ -44,7 +46,7 @@ class ChallengeAdmin(ReadOnlyAdmin):
         return False
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Leave the dates above the list out where the database cannot tell them: MariaDB without time zone tables."""
+        """Leave out the date hierarchy where the database knows no time zones: MariaDB without its tables."""
         changelist = super().get_changelist_instance(request)
         if not connections[changelist.queryset.db].features.has_zoneinfo_database:
             changelist.date_hierarchy = None

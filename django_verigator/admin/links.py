@@ -1,4 +1,4 @@
-"""The links in the admin: states, masked phones, numbers of each. Nothing here shows a PIN or a full number."""
+"""The links in the admin: states, masked phones, counts. Nothing here shows a PIN or a full number."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _CIRCUITS = {
 
 
 def _statistics(request: HttpRequest) -> statistics.Statistics:
-    # Once a request: the panel above the list and the filter beside it show the same numbers.
-    found: statistics.Statistics | None = getattr(request, "_verigator_glance", None)
+    # Once a request: the panel above the list and the filter beside it show the same counts.
+    found: statistics.Statistics | None = getattr(request, "_verigator_statistics", None)
     if found is None:
-        found = request._verigator_glance = statistics.collect()  # type: ignore[attr-defined]
+        found = request._verigator_statistics = statistics.collect()  # type: ignore[attr-defined]
     return found
 
 
 class LastErrorFilter(admin.SimpleListFilter):
-    """The errors there are, from the numbers at a glance; Django's own filter reads the whole table for them."""
+    """Filters by last error, from the statistics; Django's own filter reads the whole table for its choices."""
 
     title = VerigatorUser._meta.get_field("last_error").verbose_name
     parameter_name = "last_error"
@@ -52,8 +52,10 @@ class LastErrorFilter(admin.SimpleListFilter):
 
 @admin.register(VerigatorUser)
 class VerigatorUserAdmin(ReadOnlyAdmin):
+    """Shows the links, with the actions of support."""
+
     change_list_template = "django_verigator/admin/links.html"
-    # Over a million rows a second count, of those that no filter touches, costs as much as the page.
+    # Over a million rows the second count, of all rows, costs as much as the page.
     show_full_result_count = False
     list_display = (
         "user",
@@ -95,7 +97,7 @@ class VerigatorUserAdmin(ReadOnlyAdmin):
         """Show above the list how many users are in which state, and why; and how far a running sync is."""
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
-        # First: whether the providers answer is what support asks. Not below the title, which some skins do not show.
+        # First: support asks whether the providers answer. Not in the subtitle, which some skins do not show.
         states = "; ".join(f"{alias}: {_CIRCUITS[Circuit(alias).state]}" for alias in backends)
         providers = gettext("Providers: %(states)s") % {"states": states}
         context = {"glance": _statistics(request), "providers": providers, **(extra_context or {})}
@@ -111,7 +113,7 @@ class VerigatorUserAdmin(ReadOnlyAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the user's, where what support did is written down, to whoever may see it."""
+        """Redirect to the user's history, which has the actions of support, if the member of staff may see it."""
         link = self.get_object(request, unquote(object_id))
         if link is not None and self.admin_site.is_registered(get_user_model()):
             user_admin = self.admin_site.get_model_admin(get_user_model())

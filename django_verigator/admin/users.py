@@ -25,16 +25,16 @@ from . import actions
 
 
 class SecondFactorMixin:
-    """Shows each user's second step in a user admin of the site: in the list, and on the user's page.
+    """Shows each user's second factor in the site's user admin: in the list, and on the user's page.
 
-    Goes before the admin class: ``class MyUserAdmin(SecondFactorMixin, UserAdmin)``.
+    Stands before the admin class: ``class MyUserAdmin(SecondFactorMixin, UserAdmin)``.
     """
 
     opts: Any
     admin_site: admin.AdminSite
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        # Not select_related(): with it Django leaves the site's own list_select_related out.
+        # Not select_related(): with it Django ignores the site's own list_select_related.
         queryset: QuerySet[Any] = super().get_queryset(request).prefetch_related("verigator")  # type: ignore[misc]
         return queryset
 
@@ -46,41 +46,41 @@ class SecondFactorMixin:
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         fieldsets = tuple(super().get_fieldsets(request, obj))  # type: ignore[misc]
-        # Whoever is just being added has none.
+        # A user who is being added has none.
         return fieldsets if obj is None else (*fieldsets, (_("second step"), {"fields": ("second_step",)}))
 
     @admin.display(description=_("second step"))
     def second_step(self, user: AbstractBaseUser) -> str:
-        """Return state, masked phone and last error of a user's link, which leads to its page where there is one."""
+        """Return state, masked phone and last error of the user's link, linked to its admin page if there is one."""
         link: VerigatorUser | None = getattr(user, "verigator", None)
         if link is None:
             return "-"
-        told = ", ".join(
+        summary = ", ".join(
             str(value) for value in (link.get_state_display(), link.masked_phone, link.last_error) if value
         )
         if not self.admin_site.is_registered(VerigatorUser):
-            return told
+            return summary
         page = reverse(
             "admin:django_verigator_verigatoruser_change", args=[quote(link.pk)], current_app=self.admin_site.name
         )
-        return format_html('<a href="{}">{}</a>', page, told)
+        return format_html('<a href="{}">{}</a>', page, summary)
 
 
 def add_action_to_user_admin() -> None:
-    """Offer the action on Django's own user admin, on the instance alone: no class is touched, and nothing else of it.
+    """Add the sync action to Django's own user admin, to the instance and not to the class.
 
     A site with its own user admin adds ``sync_with_verigator`` to its ``actions``, and inherits ``SecondFactorMixin``.
     """
     user_model = get_user_model()
     try:
-        wanted = conf.current().ADMIN_ACTION
-    except ImproperlyConfigured:  # the system checks say so better than a failed import
+        is_wanted = conf.current().ADMIN_ACTION
+    except ImproperlyConfigured:  # the system checks report it
         return
-    # The app of the user model registers its admin first, whatever the order of INSTALLED_APPS.
+    # Imported first, whatever the order of INSTALLED_APPS.
     app = apps.get_app_config(user_model._meta.app_label)
     if app.module is not None and module_has_submodule(app.module, "admin"):
         import_module(f"{app.name}.admin")
-    if not wanted or not admin.site.is_registered(user_model):
+    if not is_wanted or not admin.site.is_registered(user_model):
         return
     stock = admin.site.get_model_admin(user_model)
     if type(stock) is UserAdmin:

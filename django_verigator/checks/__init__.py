@@ -1,4 +1,4 @@
-"""System checks: what the first user who logs in would otherwise find out. Their ids are in ``check_ids``."""
+"""System checks for what would otherwise fail at the first login. Their ids are in ``check_ids``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ TAG = "verigator"
 
 
 def register() -> None:
+    """Register the system checks."""
     for check in (check_settings, check_middleware, check_urls, check_logins):
         checks.register(check, checks.Tags.security, TAG)
     checks.register(check_packages, checks.Tags.compatibility, TAG)

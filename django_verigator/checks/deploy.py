@@ -18,6 +18,7 @@ from .settings import USERS_TRIED, check_phone
 
 
 def check_packages(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Warn of two packages that install the same module in different versions."""
     found: dict[str, str] = {}
     for name in ("phonenumbers", "phonenumberslite"):
         try:
@@ -38,6 +39,7 @@ def check_packages(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_deploy(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Return what a site that serves real users must not leave as it is."""
     raw = getattr(settings, conf.NAME, None)
     if not isinstance(raw, dict):
         return []
@@ -61,7 +63,7 @@ def check_deploy(**kwargs: Any) -> list[checks.CheckMessage]:
         )
     try:
         return [*found, *_check_numbers(), *_check_phone_of_users()]
-    except (DatabaseError, ImproperlyConfigured):  # no tables yet; or wrong settings, as E001 says
+    except (DatabaseError, ImproperlyConfigured):  # no tables yet, or wrong settings, which E001 reports
         return found
 
 

@@ -13,11 +13,12 @@ from .. import check_ids
 from ..middleware import VerigatorMiddleware
 from . import other_logins
 
-# They keep no user: Django's own; django-otp's hangs something on whoever it is.
+# These keep no user: Django's own, and django-otp's, which sets attributes on the user.
 _MAY_STAND_BETWEEN = ("django.", "django_otp.")
 
 
 def check_middleware(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Return what is wrong with the order of MIDDLEWARE."""
     classes = [other_logins.load(path) for path in settings.MIDDLEWARE]
     ours = _first(classes, VerigatorMiddleware)
     if ours is None:

@@ -20,6 +20,7 @@ USERS_TRIED = 100
 
 
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Return what is wrong with the setting; if it cannot be read, only that."""
     raw = getattr(settings, conf.NAME, None)
     if raw is None:
         return [
@@ -82,6 +83,7 @@ def _check_callables() -> list[checks.CheckMessage]:
 
 
 def check_phone() -> list[checks.CheckMessage]:
+    """Return whether PHONE, given or by default, is a path that leads nowhere."""
     config = conf.current()
     source = config.PHONE
     dead_end = _dead_end(source) if isinstance(source, str) and ":" not in source else ""
@@ -107,7 +109,7 @@ def check_phone() -> list[checks.CheckMessage]:
 
 
 def _dead_end(path: str) -> str:
-    """Say what is missing on a path from the user; "" if it leads somewhere, as far as models can tell."""
+    """Return what is missing on a path from the user; "" if models show nothing missing."""
     cls: Any = get_user_model()
     for name in path.split("."):
         field = _fields(cls).get(name)
@@ -124,7 +126,7 @@ def _dead_end(path: str) -> str:
 
 
 def _fields(cls: Any) -> dict[str | None, Any]:
-    # By the names that instances know; that of a relation from elsewhere may be another one in queries.
+    # By attribute name: a reverse relation may have another name in queries.
     fields = cls._meta.get_fields() if hasattr(cls, "_meta") else ()
     return {f.get_accessor_name() if isinstance(f, ForeignObjectRel) else f.name: f for f in fields}
 
@@ -152,7 +154,7 @@ def _check_databases() -> list[checks.CheckMessage]:
     try:
         users = router.db_for_write(get_user_model())
         ours = {router.db_for_write(model) for model in apps.get_app_config("django_verigator").get_models()}
-    except Exception:  # noqa: BLE001 - a router of the site may want to know more than there is outside a request
+    except Exception:  # noqa: BLE001 - a site's router may need a request
         return []
     if ours <= {users}:
         return []

@@ -17,6 +17,7 @@ _OTHER_FACTORS = ("allauth.account", "two_factor", "django_otp")
 
 
 def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Return whether our pages are missing, LOGIN_URL leads elsewhere, or there are two login pages."""
     if not getattr(settings, "ROOT_URLCONF", None):
         return []
     try:
@@ -29,8 +30,8 @@ def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:
                 id=check_ids.URLS_MISSING,
             )
         ]
-    found = _check_second_door()
-    login_page = _page(settings.LOGIN_URL)
+    found = _check_second_login_page()
+    login_page = _view_at(settings.LOGIN_URL)
     if _is_ours(login_page) or (login_page is not None and not _is_included("verigator:login")):
         return found
     return [
@@ -44,9 +45,9 @@ def check_urls(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
-def _check_second_door() -> list[checks.CheckMessage]:
+def _check_second_login_page() -> list[checks.CheckMessage]:
     others = [app for app in _OTHER_FACTORS if apps.is_installed(app)]
-    if not others or not _is_ours(_page("verigator:login")):
+    if not others or not _is_ours(_view_at("verigator:login")):
         return []
     return [
         checks.Warning(
@@ -59,7 +60,7 @@ def _check_second_door() -> list[checks.CheckMessage]:
     ]
 
 
-def _page(name: str) -> Any:
+def _view_at(name: str) -> Any:
     match = match_url(name)
     return match.func if match is not None else None
 

@@ -1,1 +1,1 @@
-"""What works with packages that a site may have; each module names its own."""
+"""Support for packages that a site may have; each module names its own."""

@@ -8,12 +8,13 @@ from django.core.management.base import BaseCommand
 
 
 class SayingCommand(BaseCommand):
-    """Says what it did, unless told ``-v 0``: cron mails whatever is printed. What is wrong is said all the same."""
+    """Prints what it did, unless ``-v 0`` is given: cron mails whatever is printed. Errors are printed all the same."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         self._quiet = options["verbosity"] == 0
         return super().execute(*args, **options)
 
     def say(self, text: str) -> None:
+        """Print to stdout, unless ``-v 0`` is given."""
         if not self._quiet:
             self.stdout.write(text)

@@ -1,4 +1,4 @@
-"""What the commands share."""
+"""Users and questions of the commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def find_user(username: str) -> Any:
     """Return the user of this name.
 
     Raises:
-        CommandError: there is none.
+        CommandError: no user has it.
     """
     model = get_user_model()
     try:
@@ -24,7 +24,7 @@ def find_user(username: str) -> Any:
 
 
 def agree(stderr: OutputWrapper, question: str) -> bool:
-    """Ask whoever sits at the terminal; on stderr, so that stdout is the report's."""
+    """Ask at the terminal, and return whether the answer is "yes". On stderr: stdout carries the report."""
     stderr.write(f"{question} Type 'yes': ", ending="")
     stderr.flush()
     return input().strip() == "yes"

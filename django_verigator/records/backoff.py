@@ -15,8 +15,13 @@ MOST_ATTEMPTS = 1000
 
 
 def delay(attempts: int, error: VerigatorError) -> timedelta:
-    # Jitter, so that what failed together does not come back together; a provider's wish is only stretched. It is
-    # clamped here as well: a backend of the site's own may hand over what it was told.
+    """Return the time until the next attempt: a minute at first, doubled up to six hours.
+
+    Args:
+        attempts: how many have failed before.
+        error: its ``retry_after`` (seconds) is the least; clamped, since a site's own backend may pass anything on.
+    """
+    # Jitter spreads what failed together; it never shortens the provider's Retry-After.
     seconds = min(FIRST_RETRY_SECONDS * 2 ** min(attempts, 16), LAST_RETRY_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311
-    wish = min(error.retry_after or 0, LAST_RETRY_SECONDS) * random.uniform(1.0, 1.2)  # noqa: S311
-    return timedelta(seconds=max(seconds, wish))
+    least = min(error.retry_after or 0, LAST_RETRY_SECONDS) * random.uniform(1.0, 1.2)  # noqa: S311
+    return timedelta(seconds=max(seconds, least))

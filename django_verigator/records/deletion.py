@@ -1,4 +1,4 @@
-"""Records that must be deleted at the provider."""
+"""The records that are to be deleted at the provider."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ logger = logging.getLogger("django_verigator")
 
 
 def cancel_for_records_in_use() -> None:
-    """Take back deletions of records that a link has: noted by id_in_service, and then moved in by the UserID."""
+    """Cancel deletions of records that a link uses: an import may bring the UserID of a record noted by its id."""
     in_force = VerigatorUser.objects.filter(verigator_id=OuterRef("verigator_id"))
     RemoteDeletion.objects.with_user_id().filter(Exists(in_force)).delete()
 
 
 def mark_deleted(rows: Collection[RemoteDeletion]) -> None:
-    """Note that the provider has these records no more."""
+    """Remove deletions that are done."""
     for row in rows:
         logger.info("record_deleted verigator_id=%s", shown.field(row.verigator_id))
     RemoteDeletion.objects.filter(pk__in=[row.pk for row in rows]).delete()
 
 
 def mark_failed(row: RemoteDeletion, error: VerigatorError) -> None:
-    """Have a deletion tried again later."""
+    """Store a failed deletion, and when the next attempt is due."""
     RemoteDeletion.objects.filter(pk=row.pk).update(
         attempts=min(row.attempts + 1, MOST_ATTEMPTS),
         next_attempt_at=timezone.now() + backoff.delay(row.attempts, error),
@@ -43,7 +43,7 @@ def mark_failed(row: RemoteDeletion, error: VerigatorError) -> None:
 def delete_now(rows: Iterable[RemoteDeletion]) -> int:
     """Delete these records at the provider; return how many are left to ``verigator_sync``.
 
-    Those whose UserID never arrived are: only the provider's list tells whether they are there.
+    Rows without a UserID are left: only the provider's list shows whether it has their record.
     """
     backend = record_backend()
     left = 0

@@ -1,4 +1,4 @@
-"""A user is saved: the link is written, and the registration handed to ``DISPATCHER`` after commit."""
+"""When a user is saved: write the link, and hand its registration to ``DISPATCHER`` on commit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .links import State
 
 
 def _site_number_limits(link_pk: object) -> list[RateLimit]:
-    """What bounds the numbers that a user may give the site one after the other and have registered at once."""
+    """Return the rate limit for numbers that a user changes on the site and that are registered at once."""
     limit = conf.current().LIMITS.PHONE_CHANGES_PER_USER_DAY
     return [RateLimit("numbers/user/day", str(link_pk), limit, DAY, Reason.CHANGE_LIMIT)]
 
@@ -28,7 +28,7 @@ def _site_number_limits(link_pk: object) -> list[RateLimit]:
 def on_user_saved(user: AbstractBaseUser) -> None:
     """Write the link of a saved user in the transaction under way, and register it after commit.
 
-    Nothing that happens here can make saving the user fail: the link is written in a savepoint, every error logged.
+    Nothing here can make saving the user fail: the link is written in a savepoint, and every error is logged.
     """
     time_budget.renew()
     began = timezone.now()
@@ -37,7 +37,7 @@ def on_user_saved(user: AbstractBaseUser) -> None:
         with transaction.atomic(using=using):
             link = links.ensure(user)
             if link is not None and not _may_log_in(user):
-                # Proofs and trusted browsers are not to come back when the user is activated again.
+                # Ends proofs and trusted browsers, which must not return when the user is activated again.
                 VerigatorUser.objects.filter(pk=link.pk).update(trust_version=new_trust_version())
     except Exception as error:  # noqa: BLE001 - a save never fails because of us; sync finds what is missing
         events.site_failed("link_failed", user, error)
@@ -50,11 +50,11 @@ def _dispatch_after_commit(link: VerigatorUser, using: str, *, is_new: bool) -> 
     # Not a partial: Django 5.2 asks a hook that raises for its __qualname__.
     def after_commit() -> None:
         try:
-            dispatch(link) if is_new else _dispatch_another(link)
+            dispatch(link) if is_new else _dispatch_changed_number(link)
         except Exception as error:  # noqa: BLE001 - the site's code and its queue; the user is saved, sync does the rest
             events.site_failed("dispatch_failed", link.user, error)
 
-    # With autocommit off nobody can tell when the site commits.
+    # With autocommit off Django does not know when the site commits; sync registers the link.
     with suppress(TransactionManagementError):
         transaction.on_commit(after_commit, using=using, robust=True)
 
@@ -62,40 +62,38 @@ def _dispatch_after_commit(link: VerigatorUser, using: str, *, is_new: bool) -> 
 def _may_log_in(user: AbstractBaseUser) -> bool:
     if getattr(user, "is_active", True):
         return True
-    # Some sites let users in who are not active.
+    # Some authentication backends let inactive users log in.
     rules = (getattr(backend, "user_can_authenticate", None) for backend in get_backends())
     return any(rule(user) for rule in rules if rule is not None)
 
 
 def dispatch(link: VerigatorUser) -> None:
-    """Hand a link's registration to VERIGATOR["DISPATCHER"], while whoever saves users may still be held up."""
-    mine = time_budget.current()
-    if mine.is_over:
-        if not mine.is_told:
-            mine.is_told = True
+    """Hand a link's registration to VERIGATOR["DISPATCHER"], or leave it to sync when the time budget is spent."""
+    budget = time_budget.current()
+    if budget.is_over:
+        if not budget.is_logged:
+            budget.is_logged = True
             events.record("left_to_sync", link.user, level=logging.WARNING)
         return
-    with mine.spent():
+    with budget.spent():
         conf.resolve(conf.current().DISPATCHER)(link.pk)
 
 
-def _dispatch_another(link: VerigatorUser) -> None:
-    """Dispatch one whose number the site has changed, within limits: a profile page may let users do so at will."""
+def _dispatch_changed_number(link: VerigatorUser) -> None:
+    """Dispatch a link whose number the site has changed, within rate limits: users may change it at will."""
     consumed = _site_number_limits(link.pk)
-    with suppress(Refused):  # sync registers it, or the login
+    with suppress(Refused):  # sync or the next login registers it
         rate_limits.reserve(lambda: rate_limits.consume(consumed))
         dispatch(link)
 
 
 def run_now(link_pk: int) -> None:
-    """The default dispatcher: one attempt in this process, within what is left of IN_PROCESS_SECONDS for all users of
-    a request; the rest is left to sync."""
-    _attempt(link_pk, timeout=time_budget.current().left)
+    """Register a link in this process, once, within the time budget; the default DISPATCHER."""
+    _attempt(link_pk, timeout=time_budget.current().remaining)
 
 
 def run_in_worker(link_pk: int) -> None:
-    """One attempt in a task queue's worker, where nobody waits. Not before the link's turn has come: a queue that
-    delivers a task again must not undo the back-off."""
+    """Register a link in a task queue's worker, if it is due: a repeated delivery must not undo the backoff."""
     _attempt(link_pk, force=False)
 
 
@@ -104,5 +102,5 @@ def _attempt(link_pk: int, *, timeout: float | None = None, force: bool = True) 
     if link is not None:
         try:
             registration.register(link, timeout=timeout, force=force)
-        except Exception as error:  # noqa: BLE001 - after commit nobody is left to handle it; a setting may be wrong
+        except Exception as error:  # noqa: BLE001 - after commit no caller can handle it; a setting may be wrong
             events.site_failed("registration_failed", link.user, error)

@@ -1,4 +1,4 @@
-"""Erasing one user whose row stays, as in anonymising: everything here, and the records at the provider."""
+"""Erase what is stored about one user whose row stays (anonymised), here and at the provider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from . import deletion, site_phones
 
 
 class StillSuppliedError(Exception):
-    """The site supplies a number for this user, so everything would come back with the next save, login or sync."""
+    """The site still supplies a number for this user, so the next save, login or sync would store it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Erased:
     """What became of the records at the provider.
 
     Attributes:
-        deleted: they are gone there.
-        left: they wait for ``verigator_sync``; noted here under UserID and id_in_service until then.
+        deleted: how many are gone there.
+        left: how many wait for ``verigator_sync``; until then UserID and id_in_service are stored here.
     """
 
     deleted: int
@@ -33,10 +33,10 @@ class Erased:
 
 
 def erase(user: AbstractBaseUser, *, by: str) -> Erased:
-    """Erase what is stored about a user: phone, names at the provider, codes, browsers, and each PIN asked for.
+    """Erase what is stored about a user: phone, ids at the provider, recovery codes, trusted browsers, challenges.
 
-    Here it is gone when this returns, whether or not the provider answers. The second step ends as by a reset; no mail
-    is sent. Counters stay until their window is over: nothing can be read from them.
+    It is gone here when this returns, whether or not the provider answers. Two-factor authentication ends as by a
+    reset; no mail is sent. Counters stay until their window is over: their keys are digests.
 
     Args:
         by: who did it, for the log (a username, or "command").
@@ -54,10 +54,10 @@ def erase(user: AbstractBaseUser, *, by: str) -> Erased:
 
 
 def _erase_here(user: AbstractBaseUser) -> Q:
-    """Erase the rows; return which of the deletions that wait are this user's."""
+    """Erase the rows; return the filter for this user's scheduled deletions."""
     with db.atomic():
         VerigatorUser.objects.filter(user_id=user.pk).lock()
-        # Of earlier records, too, which may still wait for their deletion.
+        # Earlier records of the user may still wait for their deletion.
         user_ids = set(Challenge.objects.filter(user_id=user.pk).values_list("verigator_id", flat=True))
         names: set[str] = set()
         rows: Any
@@ -68,6 +68,6 @@ def _erase_here(user: AbstractBaseUser) -> Q:
         for rows in (Challenge.objects, RecoveryCode.objects, TrustedBrowser.objects):
             rows.filter(user_id=user.pk).delete()
         PhoneChange.objects.filter(user_id=user.pk).discard()
-        # Its signal notes the record at the provider.
+        # pre_delete schedules the deletion at the provider.
         VerigatorUser.objects.filter(user_id=user.pk).delete()
     return Q(verigator_id__in=user_ids - {""}) | Q(id_in_service__in=names - {""})

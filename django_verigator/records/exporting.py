@@ -54,7 +54,7 @@ _BROWSER = ("label", "created_at", "expires_at", "last_used_at", "last_ip")
 def data_of(user: AbstractBaseUser) -> dict[str, Any]:
     """Return everything that is stored about a user, the phone in full, as plain values.
 
-    What only checks a secret stays out: digests of PINs, of codes, of cookies and of sessions.
+    Digests of PINs, codes, cookies and sessions are left out: they only check secrets.
     """
     link = links.find(user)
     events.record("exported", user)
@@ -79,7 +79,7 @@ def _plain(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def left_of(verigator_id: str) -> dict[str, Any]:
-    """Return what is left of a deleted user's record: rows here by kind, and whether the provider has it still.
+    """Return what is left of a deleted user's record: rows here by kind, and whether the provider still has it.
 
     Args:
         verigator_id: the UserID, from the user's export or from ``record_deleted`` in the log.

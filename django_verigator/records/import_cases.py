@@ -1,4 +1,4 @@
-"""An import's rows beside what is stored about their users and ids."""
+"""The rows of an import with what is stored about their users and ids."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .import_rows import Row, Verdict
 from .links import State
 
 _DECISIVE = ("phone_number", "id_in_service", "verigator_id", "state", "confirmed_at")
-"""What a verdict rests on: a link is written only where all of it is stored as it was read."""
+"""What a verdict rests on: a link is written only while these fields are stored as they were read."""
 
 
 @dataclass(slots=True)
 class Case:
-    """A row with what was found about it."""
+    """A row with what is stored about its user."""
 
     row: Row
     verdict: Verdict
@@ -31,10 +31,10 @@ class Case:
     confirmed: bool = False
 
     def __repr__(self) -> str:
-        return f"<_Case {self.row.line} {self.verdict.name}>"
+        return f"<Case {self.row.line} {self.verdict.name}>"
 
     def values(self) -> dict[str, Any]:
-        """Return what the link is to say."""
+        """Return the fields of the link to write."""
         now = timezone.now()
         values: dict[str, Any] = {}
         if self.link is None or self.link.phone_number != self.number:
@@ -70,14 +70,14 @@ class Facts:
             for user_id, verigator_id, name in model.objects.filter(either).values_list(
                 "user_id", "verigator_id", "id_in_service"
             ):
-                # A record of a phone on its way in is nobody's until it is in force.
+                # The record of a phone change has no owner before the phone is in force.
                 owner = user_id if model is VerigatorUser else None
                 self._owners |= {("id", verigator_id or ""): owner, ("name", name or ""): owner}
         for verigator_id, name in RemoteDeletion.objects.filter(either).values_list("verigator_id", "id_in_service"):
             self._deleted |= {("id", verigator_id), ("name", name)}
 
-    def whose(self, row: Row, user: Any) -> Verdict | None:
-        """Say why the ids of a row are not to be had."""
+    def id_conflict(self, row: Row, user: Any) -> Verdict | None:
+        """Return why the user cannot have the ids of a row, or None."""
         for key in import_rows.keys(row)[1:]:
             if self._owners.get(key, user.pk) != user.pk:
                 return Verdict.USER_ID_TAKEN
@@ -95,7 +95,7 @@ def _users(names: list[str]) -> dict[str, Any]:
     found = {user.get_username(): user for user in users.filter(**{f"{model.USERNAME_FIELD}__in": names})}
     for name in names:
         if name not in found:
-            # One at a time as the site's logins find them: it may take no notice of case.
+            # As the site's logins find users, one at a time: its manager may ignore case.
             try:
                 found[name] = model._default_manager.get_by_natural_key(name)
             except (model.DoesNotExist, model.MultipleObjectsReturned):
@@ -104,7 +104,7 @@ def _users(names: list[str]) -> dict[str, Any]:
 
 
 def write(cases: list[Case]) -> None:
-    """Write what the cases say; a link that changed since it was read is left alone, and its case is BUSY."""
+    """Write the cases; where a link has changed since it was read, it is left alone and the case becomes BUSY."""
     new = [case for case in cases if case.verdict == Verdict.NEW]
     VerigatorUser.objects.bulk_create([VerigatorUser(user_id=case.user.pk, **case.values()) for case in new])
     for case in cases:
@@ -115,5 +115,5 @@ def write(cases: list[Case]) -> None:
         if not VerigatorUser.objects.unleased(timezone.now()).filter(pk=before.pk, **as_read).update(**values):
             case.verdict = Verdict.BUSY
         elif "id_in_service" in values and values["id_in_service"] != before.id_in_service:
-            # An attempt to register may have reached the provider all the same.
+            # A registration under the old id may have reached the provider.
             RemoteDeletion.objects.schedule(None, before.id_in_service)

@@ -1,4 +1,4 @@
-"""One row of an import: what it says, and what becomes of it."""
+"""One row of an import, and its verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ID_LENGTH = 64
 
 
 class Verdict(Enum):
-    """What becomes of a row; the value is what the command says of it."""
+    """What becomes of a row; the value is what the command prints."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -41,16 +41,17 @@ class Verdict(Enum):
 
     @property
     def is_refusal(self) -> bool:
+        """Whether the row is not written."""
         return self not in (Verdict.NEW, Verdict.CHANGED, Verdict.UNCHANGED)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the file, as it stands there.
+    """One row of the file, as written there.
 
     Attributes:
-        line: where it begins in the file.
-        problem: why it could not be read, if it could not.
+        line: the number of its first line.
+        problem: why it cannot be read, or None.
     """
 
     line: int
@@ -65,30 +66,34 @@ class Row:
 
     @property
     def shown_name(self) -> str:
-        """The username as a report may show it: columns may be mixed up, and it be a number."""
+        """The username as a report may show it: where columns are mixed up, it is a phone number."""
         return shown.name(self.username)
 
 
 def keys(row: Row) -> list[tuple[str, str]]:
+    """Return what only one row of a file may have, as kind and value: nothing for a row that cannot be read."""
     found = [("user", row.username), ("id", row.user_id), ("name", row.id_in_service)]
     return [] if row.problem else [key for key in found if key[1]]
 
 
 def cleaned(row: Row) -> Row:
+    """Return the row without blanks around its values, and with a problem if no database can store them."""
     row = replace(
         row, username=row.username.strip(), user_id=row.user_id.strip(), id_in_service=row.id_in_service.strip()
     )
-    # NUL and half a surrogate are more than databases store.
+    # Databases store neither NUL nor a lone surrogate.
     if not row.problem and not (row.username + row.user_id + row.id_in_service).isprintable():
         row = replace(row, problem=Verdict.ENCODING)
     return row
 
 
 def is_id(text: str, longest: int) -> bool:
+    """Whether a text can be a UserID or an id in the service."""
     return 0 < len(text) <= longest and " " not in text
 
 
 def number(row: Row) -> tuple[str, Verdict | None]:
+    """Return the row's phone in E.164 form and None, or "" and why it is refused."""
     try:
         number = phone.normalise(row.phone)
         site_phones.require_allowed(number)

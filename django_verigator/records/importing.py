@@ -1,7 +1,7 @@
-"""Importing users who come with a phone from elsewhere, and with a UserID if they used Verigator before.
+"""Import users with a phone from another system, and with a UserID if they used Verigator there.
 
-Every row is checked before one is written, and again when it is. Only what has not changed since is written: links by
-conditional UPDATEs, new ones under the unique columns.
+Every row is checked before the first is written, and again when it is written. Conditional UPDATEs and unique columns
+keep an import from overwriting what has changed since.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ImportReport:
 
     Attributes:
         counts: rows by verdict.
-        is_written: whether anything was to be written; not after a refusal, nor on a dry run.
+        is_written: False on a dry run, and after a refusal without ``skip_refused``.
     """
 
     counts: Counter[Verdict] = field(default_factory=Counter)
@@ -42,6 +42,7 @@ class ImportReport:
 
     @property
     def refused(self) -> int:
+        """How many rows were refused."""
         return sum(count for verdict, count in self.counts.items() if verdict.is_refusal)
 
 
@@ -54,48 +55,55 @@ def import_users(
     dry_run: bool = False,
     refuse: Callable[[Row, Verdict], None] = lambda row, verdict: None,
 ) -> ImportReport:
-    """Write a link for each row. Nothing is sent to anybody; rows without a UserID wait for ``verigator_sync``.
+    """Write a link for each row. Nothing is sent to users; rows without a UserID wait for ``verigator_sync``.
 
-    Doing it twice does no harm, and after an interruption it is simply done again: what is in already stays.
+    Idempotent: after an interruption it is run again, and rows that are in already are unchanged.
 
     Args:
         read: returns the rows from the first one; called several times, so that they need not fit into memory.
-        confirmed: the phones were confirmed by their users where they come from, so they are not replaced by the
-            site's; else each is confirmed by its user's first right PIN.
+        confirmed: whether the users confirmed these phones in the system they come from, so that the site's number
+            does not replace them; else a user's first right PIN confirms the phone.
         verify: refuse a UserID that is not in the provider's list.
-        skip_refused: write the rows that are not refused; else nothing is written if one is.
+        skip_refused: write the rows that are not refused; else one refusal means that nothing is written.
         dry_run: check only.
-        refuse: told of each row that is refused, and why.
+        refuse: called with each refused row and the reason.
 
     Raises:
         VerigatorError: the provider's list could not be read; nothing is written.
     """
-
-    def rows() -> Iterator[Row]:
-        return map(import_rows.cleaned, read())
-
-    doubled = _doubled(rows())
+    doubled = _doubled(map(import_rows.cleaned, read()))
     known = _known_to_the_provider() if verify else None
-    report = ImportReport()
-    told: set[int] = set()
-    for row, verdict in _Importer(confirmed, doubled, known).judge(rows()):
-        report.counts[verdict] += 1
-        if verdict.is_refusal:
-            told.add(row.line)
-            refuse(row, verdict)
+    judged = _Importer(confirmed, doubled, known).judge(map(import_rows.cleaned, read()))
+    report, refused_lines = _count(judged, refuse, set())
     if dry_run or (report.refused and not skip_refused):
         return report
-    written = ImportReport(is_written=True)
-    for row, verdict in _Importer(confirmed, doubled, known).write(rows()):
-        written.counts[verdict] += 1
-        if verdict.is_refusal and row.line not in told:
-            refuse(row, verdict)
-    logger.info("imported new=%s changed=%s", written.counts[Verdict.NEW], written.counts[Verdict.CHANGED])
-    return written
+    written = _Importer(confirmed, doubled, known).write(map(import_rows.cleaned, read()))
+    report, _ = _count(written, refuse, refused_lines)
+    report.is_written = True
+    logger.info("imported new=%s changed=%s", report.counts[Verdict.NEW], report.counts[Verdict.CHANGED])
+    return report
+
+
+def _count(
+    rows: Iterable[tuple[Row, Verdict]], refuse: Callable[[Row, Verdict], None], already_refused: set[int]
+) -> tuple[ImportReport, set[int]]:
+    """Count the verdicts, and call ``refuse`` for each refused row whose line is not in ``already_refused``.
+
+    Returns:
+        The counts, and the lines of all refused rows.
+    """
+    report, lines = ImportReport(), set()
+    for row, verdict in rows:
+        report.counts[verdict] += 1
+        if verdict.is_refusal:
+            lines.add(row.line)
+            if row.line not in already_refused:
+                refuse(row, verdict)
+    return report, lines
 
 
 def _doubled(rows: Iterable[Row]) -> set[tuple[str, str]]:
-    """Return what stands in more than one row: both are refused, since either may be the wrong one."""
+    """Return the keys that stand in more than one row; all their rows are refused, since any may be wrong."""
     seen: set[int] = set()  # hashes, since a file may have a million rows
     doubled: set[tuple[str, str]] = set()
     for row in rows:
@@ -123,18 +131,20 @@ class _Importer:
         self._users: set[Any] = set()
 
     def judge(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Verdict]]:
+        """Yield each row with its verdict; write nothing."""
         for batch in _batches(rows):
             for case in self._cases(batch):
                 yield case.row, case.verdict
 
     def write(self, rows: Iterable[Row]) -> Iterator[tuple[Row, Verdict]]:
+        """Write the rows that are not refused; yield each row with its verdict."""
         for batch in _batches(rows):
             seen = set(self._users)
             cases = self._cases(batch)
             try:
                 with db.atomic():
                     import_cases.write(cases)
-            except IntegrityError:  # somebody has taken one of the users or UserIDs meanwhile
+            except IntegrityError:  # another process has taken a user or a UserID meanwhile
                 self._users = seen
                 cases = [self._write_alone(row) for row in batch]
             for case in cases:
@@ -157,17 +167,17 @@ class _Importer:
         user = facts.users.get(row.username)
         pk = user.pk if user is not None else None
         number = ""
-        verdict = row.problem or self._of_user(row, user)
+        verdict = row.problem or self._user_verdict(row, user)
         if verdict is None:
             number, verdict = import_rows.number(row)
-        verdict = verdict or self._of_ids(row, user, facts)
+        verdict = verdict or self._ids_verdict(row, user, facts)
         link = facts.links.get(pk)
         if verdict is None:
             self._users.add(pk)
-            verdict = self._of_link(row, user, link, number)
+            verdict = self._link_verdict(row, user, link, number)
         return Case(row, verdict, user, link, number, self._confirmed)
 
-    def _of_user(self, row: Row, user: Any) -> Verdict | None:
+    def _user_verdict(self, row: Row, user: Any) -> Verdict | None:
         if user is None:
             return Verdict.UNKNOWN_USER
         if ("user", row.username) in self._doubled or user.pk in self._users:
@@ -176,7 +186,7 @@ class _Importer:
             return Verdict.USER_ID_TWICE
         return None
 
-    def _of_ids(self, row: Row, user: Any, facts: Facts) -> Verdict | None:
+    def _ids_verdict(self, row: Row, user: Any, facts: Facts) -> Verdict | None:
         if not row.user_id:
             return Verdict.BAD_ID_IN_SERVICE if row.id_in_service else None
         if self._backend is None:
@@ -187,10 +197,10 @@ class _Importer:
             return Verdict.BAD_ID_IN_SERVICE
         if self._known is not None and row.user_id not in self._known:
             return Verdict.UNKNOWN_USER_ID
-        return facts.whose(row, user)
+        return facts.id_conflict(row, user)
 
-    def _of_link(self, row: Row, user: Any, link: VerigatorUser | None, number: str) -> Verdict:
-        # Else the next login would put the site's number, not yet registered, in the place of this one.
+    def _link_verdict(self, row: Row, user: Any, link: VerigatorUser | None, number: str) -> Verdict:
+        # Else the next login would replace this number with the site's.
         is_confirmed = self._confirmed or (link is not None and link.confirmed_at is not None)
         if not is_confirmed and site_phones.as_e164(site_phones.phone_of(user)) not in ("", number):
             return Verdict.OTHER_PHONE_ON_SITE

@@ -1,4 +1,4 @@
-"""The link of a user: written, found, locked, and kept in step with the site's phone number."""
+"""The link of a user: find it, write it, keep it in step with the site's phone number."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ State = VerigatorUser.State
 
 
 def find(user: AbstractBaseUser) -> VerigatorUser | None:
+    """Return the user's link, or None."""
     link = VerigatorUser.objects.filter(user_id=user.pk).first()
     if link is not None:
-        _know_user(link, user)
+        _cache_user(link, user)
     return link
 
 
-def _know_user(link: VerigatorUser, user: AbstractBaseUser) -> None:
-    # Spares link.user its query. Not the other way round: user.verigator is to show what is stored when it is asked.
+def _cache_user(link: VerigatorUser, user: AbstractBaseUser) -> None:
+    # Saves link.user a query. Not the other way round: user.verigator shows what is stored when it is first read.
     VerigatorUser._meta.get_field("user").set_cached_value(link, user)
 
 
-@sensitive_variables()  # the guard comes here too, and its frames hold the number
+@sensitive_variables()  # the guard calls it too, and its frames hold the number
 def ensure(user: AbstractBaseUser) -> VerigatorUser | None:
-    """Return the user's link, written now if it is missing; a phone nobody confirmed yet follows the site's.
+    """Return the user's link, written now if it is missing. An unconfirmed phone follows the site's.
 
-    A later change of a confirmed phone is not taken over: it stays a proposal until the user confirms it.
+    Where the phone is confirmed, another number of the site is a proposal until the user confirms it.
+
+    Returns:
+        The link; None if the user has been deleted.
     """
     link = find(user)
     if link is None:
@@ -46,9 +50,9 @@ def ensure(user: AbstractBaseUser) -> VerigatorUser | None:
 
 
 def new(user: AbstractBaseUser) -> VerigatorUser:
-    """Return the link of a user who has none, not stored yet; ``tell_of_unusable`` when it is."""
+    """Return an unsaved link for a user who has none; the caller saves it and then calls ``log_unusable_number``."""
     link = VerigatorUser(user_id=user.pk, **_unregistered(site_phones.phone_of(user)))
-    _know_user(link, user)
+    _cache_user(link, user)
     return link
 
 
@@ -61,20 +65,20 @@ def _make_link(user: AbstractBaseUser) -> VerigatorUser | None:
 
     try:
         retry_on_deadlock(insert)
-    except IntegrityError:  # written by somebody else just now, or the user is gone
+    except IntegrityError:  # another request has just written it, or the user is deleted
         return find(user)
     log_unusable_number(link)
     return link
 
 
 def log_unusable_number(link: VerigatorUser) -> None:
-    """Log that the site has something for this user that is no number: the user owes the second step all the same."""
+    """Log that the site's phone of this user is no number; two-factor authentication is required all the same."""
     if link.last_error == VerigatorUser.UNREADABLE:
         events.record("phone_unreadable", link.user, level=logging.WARNING)
 
 
 def _unregistered(raw: str | None) -> dict[str, Any]:
-    """Return what a link says of a number that the provider has not seen yet."""
+    """Return a link's fields for the site's number (None: unknown), before its registration."""
     if raw is None:
         return {"state": State.NO_PHONE, "last_error": VerigatorUser.PHONE_UNKNOWN, "last_error_at": timezone.now()}
     if not raw:
@@ -86,7 +90,7 @@ def _unregistered(raw: str | None) -> dict[str, Any]:
 
 
 def number_to_take_over(link: VerigatorUser | None, user: AbstractBaseUser) -> str:
-    """Return the number (E.164) of the site that the next login, or sync, takes over for this user, or ""."""
+    """Return the site's number (E.164) that the next login or sync takes over for this user, or ""."""
     if link is not None and link.confirmed_at is not None:
         return ""
     number = site_phones.as_e164(site_phones.phone_of(user))
@@ -94,14 +98,14 @@ def number_to_take_over(link: VerigatorUser | None, user: AbstractBaseUser) -> s
 
 
 def follow_site_phone(link: VerigatorUser, user: AbstractBaseUser) -> None:
-    """Have a link whose phone nobody confirmed take over the number that the site has now, or say why there is none."""
+    """Take the site's number over into a link whose phone is unconfirmed, or store why there is none."""
     raw = site_phones.phone_of(user)
     number = site_phones.as_e164(raw)
     if not number and not link.phone_number:
         _follow_without_number(link, raw)
     if not number or number == link.phone_number:
         return
-    # Only while it is unconfirmed, and the number is the one that was read.
+    # Only while the phone is unconfirmed and as it was read.
     unchanged = {"confirmed_at": None, "phone_number": link.phone_number}
     link.forget_registration({"phone_number": number, "state": State.PENDING}, **unchanged)
     link.reload()
@@ -109,7 +113,7 @@ def follow_site_phone(link: VerigatorUser, user: AbstractBaseUser) -> None:
 
 def _follow_without_number(link: VerigatorUser, raw: str | None) -> None:
     values, before = _unregistered(raw), {"state": link.state, "last_error": link.last_error}
-    # A PHONE that fails tells nothing new about a number that was no number.
+    # A PHONE that fails says nothing new about a value that was no number.
     if before.items() <= values.items() or (raw is None and link.state == State.FAILED):
         return
     link.transition(values, confirmed_at=None, phone_number="", **before)
@@ -118,9 +122,9 @@ def _follow_without_number(link: VerigatorUser, raw: str | None) -> None:
 
 
 def follow_site_phones(users: Iterable[Any]) -> int:
-    """Take the site's numbers over where nobody confirmed one, and return how many proposals there are.
+    """Take the site's numbers over for unconfirmed phones, and return how many proposals there are for confirmed ones.
 
-    For changes that sent no signal (``bulk_update``, ``update()``, another program).
+    Finds changes that sent no signal (``bulk_update``, ``update()``, another program).
 
     Args:
         users: with ``user.verigator`` already read.

@@ -1,4 +1,4 @@
-"""The registration of one link at the provider: leased, called for, and written down."""
+"""The registration of one link at the provider: lease it, call, store the answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NOT_IN_AN_ID = re.compile(r"[^a-z0-9._@+-]+")
 
 
 class RegistrationResult(Enum):
-    """What became of one user's registration; the value is the word that commands and the admin show."""
+    """What became of one user's registration; the value is what commands show."""
 
     UNCHANGED = "unchanged"
     REGISTERED = "registered"
@@ -43,7 +43,7 @@ class RegistrationResult(Enum):
 
 
 class NotRegistered(VerigatorError):  # noqa: N818 - the reason is in the log already
-    """There is no record at the provider to send a code to, and none could be made now; nothing was sent."""
+    """The provider has no record of the user, and none could be made now; no code was sent."""
 
     reason = "not_registered"
 
@@ -62,14 +62,14 @@ def new_id_in_service(user: AbstractBaseUser) -> str:
 def register(
     link: VerigatorUser, *, address: str | None = None, timeout: float | None = None, force: bool = True
 ) -> RegistrationResult:
-    """Register a link that waits for it; afterwards ``link`` shows what is stored.
+    """Register a link that waits; afterwards ``link`` shows what is stored.
 
-    One worker at a time: the attempt is leased by a conditional UPDATE. No transaction is open during the call.
+    A conditional UPDATE leases the attempt to one worker. No transaction is open during the call.
 
     Args:
-        address: where the request came from that needs the record.
-        timeout: seconds for a call; there are two of them only where the first was answered 409.
-        force: also before ``next_attempt_at`` has come.
+        address: the IP address of the request that needs the record.
+        timeout: seconds for each call; a second one follows only a 409.
+        force: also before ``next_attempt_at``.
     """
     if link.state not in VerigatorUser.WAITING:
         return _settled(link)
@@ -85,7 +85,7 @@ def register(
         try:
             user_id = _create(backend, link, address, timeout)
         except ResourceAlreadyExistsError:
-            # Ours from a lost reply, or a stranger's: it may carry any phone, so it is never adopted here.
+            # Ours from a lost reply, or another site's with any phone: only a sync adopts a record.
             link.replace_id(new_id_in_service(link.user))
             user_id = _create(backend, link, address, timeout)
     except VerigatorError as error:
@@ -106,14 +106,20 @@ def _settled(link: VerigatorUser) -> RegistrationResult:
 
 
 def lease(link: VerigatorUser, *, force: bool) -> bool:
+    """Lease a link for one attempt, and return whether this worker has it.
+
+    Args:
+        force: also before ``next_attempt_at``.
+    """
     return link.lease(LEASE_SECONDS, link.id_in_service or new_id_in_service(link.user), due_only=not force)
 
 
 def mark_registered(link: VerigatorUser, user_id: str) -> None:
+    """Store the UserID; where the link has another phone now, schedule the record's deletion."""
     try:
         is_stored = link.mark_registered(user_id)
     except IntegrityError:
-        # The provider gave a UserID that another link has: the answer belongs to another question.
+        # Another link has this UserID, so the provider has mixed its answers up.
         mark_failed(link, VerigatorError("the provider gave a UserID twice"))
         return
     if not is_stored:
@@ -123,13 +129,14 @@ def mark_registered(link: VerigatorUser, user_id: str) -> None:
 
 
 def mark_failed(link: VerigatorUser, error: VerigatorError) -> RegistrationResult:
+    """Store a failed attempt and when the next one is due; return REFUSED or POSTPONED."""
     now = timezone.now()
     values: dict[str, Any] = {"last_error": error.reason, "last_error_at": now, "leased_until": None}
     if error.status == _REFUSED_NUMBER and link.registered_at is None:
-        # Only of a number that it never took before: whatever a provider says, nobody's second step is off by it.
+        # Only a number that the provider never took: no answer may switch an existing second factor off.
         values |= {"state": State.FAILED, "next_attempt_at": None}
     elif isinstance(error, (CircuitOpenError, ProviderBusyError)):
-        # Nobody was asked, so this was no attempt.
+        # The provider was not asked, so no attempt is counted.
         values |= {"next_attempt_at": now + timedelta(seconds=error.retry_after or 0)}
     else:
         attempts = min(link.attempts + 1, MOST_ATTEMPTS)
@@ -141,7 +148,7 @@ def mark_failed(link: VerigatorUser, error: VerigatorError) -> RegistrationResul
 
 
 def mark_lost(link: VerigatorUser) -> None:
-    """Note that the provider has lost this record: it is made anew, under a fresh id, from the phone in force."""
+    """Mark a record as lost by the provider: the next attempt registers the phone in force under a fresh id."""
     link.mark_lost()
     link.reload()
     events.record("record_lost", link.user, level=logging.WARNING)

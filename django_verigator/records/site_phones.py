@@ -29,10 +29,10 @@ def require_allowed(number: str) -> None:
 
 
 def phone_of(user: AbstractBaseUser) -> str | None:
-    """Return the number the site has for this user, as the site wrote it; "" if it has none, None if nobody can say.
+    """Return the number the site has for this user, as the site wrote it; "" if it has none, None if PHONE fails.
 
-    Nothing a site's PHONE does can raise here: an attribute that is missing on the way (no profile yet) means no
-    phone, anything else is logged and means that it is not known.
+    Whatever PHONE raises is logged, and does not leave this function. A missing attribute on its path (no profile yet)
+    means no phone.
     """
     source = conf.current().PHONE
     if source is None:
@@ -61,7 +61,7 @@ def _follow(user: AbstractBaseUser, path: str) -> Any:
 
 
 def as_e164(raw: str | None) -> str:
-    """Return what ``phone_of`` returned in E.164 form; "" if that is no number."""
+    """Return a value of ``phone_of`` in E.164 form; "" if it is no number."""
     try:
         return phone.normalise(raw) if raw else ""
     except phone.InvalidPhoneError:
@@ -69,7 +69,7 @@ def as_e164(raw: str | None) -> str:
 
 
 def phone_relations() -> list[str]:
-    """Return what ``select_related`` spares PHONE its queries: the relations on its path, if it is one."""
+    """Return the relations on the path PHONE, for ``select_related`` to save its queries; [] for a function."""
     source = conf.current().PHONE
     if source is None or callable(source) or ":" in source:
         return []
@@ -91,14 +91,14 @@ _KIND = "site_phone"
 
 
 def changed_number(user: AbstractBaseUser, link: VerigatorUser | None) -> str:
-    """Return the number (E.164) that the site has by now in place of the user's confirmed one, or "".
+    """Return the number (E.164) that the site has now in place of the user's confirmed one, or "".
 
-    A phone that nobody confirmed follows the site's by itself, so it has none.
+    An unconfirmed phone follows the site's, and a number that the user dismissed does not count.
     """
     if link is None or link.confirmed_at is None:
         return ""
     raw = phone_of(user)
-    if not raw or raw == link.phone_number:  # as a rule; spares a run over all users the numbering plan
+    if not raw or raw == link.phone_number:  # the usual case, without the numbering plan
         return ""
     number = as_e164(raw)
     if number in ("", link.phone_number) or link.site_phone_digest in digests(_KIND, number):
@@ -107,7 +107,7 @@ def changed_number(user: AbstractBaseUser, link: VerigatorUser | None) -> str:
 
 
 def dismiss_change(user: AbstractBaseUser) -> None:
-    """Note that the user has decided about the number that the site has now; only another one is a proposal."""
+    """Store that the user has decided about the site's number; only another one is a proposal again."""
     number = as_e164(phone_of(user))
     decided = digest(_KIND, number) if number else ""
     retry_on_deadlock(lambda: VerigatorUser.objects.filter(user_id=user.pk).update(site_phone_digest=decided))

@@ -1,4 +1,4 @@
-"""How many links are in which state: what an administrator wants to see first."""
+"""How many links are in which state, for the admin."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class StateCount:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What there is to see.
+    """The counts that the admin shows.
 
     Attributes:
-        states: every state, also those that no link is in.
-        errors: every last error there is.
-        deletions: records that must still go at the provider.
-        run: the newest run of verigator_sync, if there was one.
+        states: every state, also those without a link.
+        errors: every last error that a link has.
+        deletions: records that are still to be deleted at the provider.
+        run: the newest run of verigator_sync, or None.
     """
 
     states: list[StateCount]
@@ -50,18 +50,18 @@ class Statistics:
 
 
 def collect() -> Statistics:
-    """Count; three statements, the first over an index of state and last error, the others over a few rows."""
+    """Count in three statements: one over the index of state and last error, two over few rows."""
     states = {state: StateCount(state) for state in _ORDER}
-    # Of rows, not of primary keys: those are not in the index.
+    # Rows, not primary keys: those are not in the index.
     counts = VerigatorUser.objects.values_list("state", "last_error").annotate(count=Count("*")).order_by()
     for state, error, count in counts:
-        standing = states[State(state)]
-        standing.count += count
+        state_count = states[State(state)]
+        state_count.count += count
         if error:
-            standing.errors[error] += count
+            state_count.errors[error] += count
     return Statistics(
         states=list(states.values()),
-        errors=sorted({error for standing in states.values() for error in standing.errors}),
+        errors=sorted({error for state_count in states.values() for error in state_count.errors}),
         deletions=RemoteDeletion.objects.count(),
         run=SyncRun.objects.order_by("-pk").first(),
     )

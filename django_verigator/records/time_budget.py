@@ -1,4 +1,4 @@
-"""How long saving users may delay whoever saves them: one request, or one transaction outside of requests."""
+"""How long registrations may delay the request, or the transaction outside of requests, that saves users."""
 
 from __future__ import annotations
 
@@ -9,37 +9,45 @@ from contextvars import ContextVar
 
 IN_PROCESS_SECONDS = 2.0
 
-_LEAST = 0.25
-"""Part of them that must be left for one more: a call that is cut short is a call for nothing."""
+_LEAST_SHARE = 0.25
+"""Share of them that must remain for another call: a call that is cut short is made for nothing."""
 
 
 class TimeBudget:
-    """What is left of IN_PROCESS_SECONDS."""
+    """What remains of IN_PROCESS_SECONDS.
+
+    Attributes:
+        remaining: seconds; below zero where a call took longer.
+        is_logged: whether the end of the budget is in the log.
+    """
 
     def __init__(self) -> None:
-        self.left = IN_PROCESS_SECONDS
-        self.is_told = False  # in the log, that it is used up
+        self.remaining = IN_PROCESS_SECONDS
+        self.is_logged = False
 
     @property
     def is_over(self) -> bool:
-        return self.left < IN_PROCESS_SECONDS * _LEAST
+        """Whether too little remains for another call."""
+        return self.remaining < IN_PROCESS_SECONDS * _LEAST_SHARE
 
     @contextmanager
     def spent(self) -> Iterator[None]:
+        """Take the time of the block from the budget."""
         began = time.monotonic()
         try:
             yield
         finally:
-            self.left -= time.monotonic() - began
+            self.remaining -= time.monotonic() - began
 
 
-_of_request: ContextVar[TimeBudget | None] = ContextVar("verigator_patience_of_request", default=None)
+_of_request: ContextVar[TimeBudget | None] = ContextVar("verigator_time_budget_of_request", default=None)
 
-_of_transaction: ContextVar[TimeBudget | None] = ContextVar("verigator_patience_of_transaction", default=None)
+_of_transaction: ContextVar[TimeBudget | None] = ContextVar("verigator_time_budget_of_transaction", default=None)
 
 
 @contextmanager
 def for_request() -> Iterator[None]:
+    """Give the request in the block a budget of its own."""
     token = _of_request.set(TimeBudget())
     try:
         yield
@@ -48,10 +56,13 @@ def for_request() -> Iterator[None]:
 
 
 def renew() -> None:
-    """Begin anew where no request is under way: a user is being saved, so what was to be done after the last commit
-    of this thread has been done."""
+    """Begin a new budget outside of requests.
+
+    Called when a user is saved: this thread has done by then what its last commit left to do.
+    """
     _of_transaction.set(TimeBudget())
 
 
 def current() -> TimeBudget:
+    """Return the budget of the request, else of the transaction, else a new one."""
     return _of_request.get() or _of_transaction.get() or TimeBudget()

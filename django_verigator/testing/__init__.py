@@ -1,7 +1,7 @@
-"""For the tests of sites that use this package.
+"""Helpers for the tests of sites that use this package.
 
 With ``VERIGATOR["BACKENDS"]`` set to ``django_verigator.backends.locmem.LocMemBackend`` nothing leaves the process:
-``outbox`` holds the messages, ``last_pin()`` the PIN of the newest one, ``fail_next()`` has the provider fail. With
+``outbox`` holds the messages, ``last_pin()`` the PIN of the newest one, ``fail_next()`` makes the provider fail. With
 ``sandbox()`` the site talks to the sandbox over HTTP instead. Fixtures for pytest are in ``testing.fixtures``.
 """
 
@@ -29,7 +29,7 @@ _ACCOUNT: dict[str, Any] = {"username": "test", "password": "test"}
 
 
 def reset() -> None:
-    """Empty the outbox; forget the user records, the faults to come, and which providers did not answer."""
+    """Empty the outbox; forget user records and planned faults, and close the circuits of all providers."""
     locmem.reset()
     circuit.reset()
     for alias in backends:
@@ -40,7 +40,7 @@ def reset() -> None:
 def sandbox(**options: Any) -> Iterator[Sandbox]:
     """Run the sandbox in a thread, and have the site use it as its only provider.
 
-    Users made before that are registered there at their next login.
+    Users created before are registered there at their next login.
 
     Args:
         options: more OPTIONS of the Verigator backend, ``total_timeout=0.5`` for instance.
@@ -61,9 +61,9 @@ def sandbox(**options: Any) -> Iterator[Sandbox]:
 
 
 def login_verified(client: Client | AsyncClient, user: Any, backend: str | None = None) -> None:
-    """Log ``user`` in as ``client.force_login`` does, with the second step done.
+    """Log ``user`` in as ``client.force_login`` does, with a proof of the second factor.
 
-    ``force_login`` alone ends at the PIN page for a user who owes the second step, as every login does.
+    ``force_login`` alone ends at the PIN page, as every login of a user who must use two-factor authentication does.
 
     Args:
         client: django.test.Client or AsyncClient.
@@ -71,11 +71,11 @@ def login_verified(client: Client | AsyncClient, user: Any, backend: str | None 
     """
     client.force_login(user, backend)
     link = links.ensure(user)
-    policy.evaluate(user, link)  # the cache may remember another test's user under this primary key
+    policy.evaluate(user, link)  # the cache may hold another test's user with this primary key
     session = client.session
     session[PROOF_KEY] = new_proof(user, link.trust_version if link else "", METHOD_SMS)
     session.save()
-    # Sessions kept in the cookie itself have a new key now.
+    # A session kept in the cookie has a new key now.
     client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key or ""
 
 

@@ -12,18 +12,18 @@ from . import Message, outbox, reset, sandbox
 
 @pytest.fixture(autouse=True)
 def _fresh_phones() -> None:
-    """No test sees what another one had sent."""
+    """Begin each test without messages and faults of another one."""
     reset()
 
 
 @pytest.fixture
 def verigator_outbox() -> list[Message]:
-    """The messages of the locmem backend, newest last."""
+    """Return the messages of the locmem backend, newest last."""
     return outbox
 
 
 @pytest.fixture
 def verigator_sandbox() -> Iterator[Sandbox]:
-    """The sandbox, as the site's only provider."""
+    """Run the sandbox as the site's only provider."""
     with sandbox() as running:
         yield running

@@ -34,7 +34,7 @@ class AccountView(VerifiedRequiredMixin, View):
         return cast("AbstractBaseUser", self.request.user)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        # What changes something is not left to what was read a minute ago.
+        # The cached trust version, up to a minute old, is enough to show a page but not to change something.
         if request.method == "POST" and not session_guard(request).revalidate(request.user).is_authenticated:
             return redirect(settings.LOGIN_URL)
         return with_referrer_policy(super().dispatch(request, *args, **kwargs))
@@ -42,7 +42,7 @@ class AccountView(VerifiedRequiredMixin, View):
 
 @method_decorator(PAGE_DECORATORS, name="dispatch")
 class SecurityView(Page, AccountView, TemplateView):
-    """What a user can see and change of the second step."""
+    """Shows a user's second factor: phone, recovery codes, trusted browsers."""
 
     template_name = "django_verigator/security.html"
 
@@ -50,13 +50,13 @@ class SecurityView(Page, AccountView, TemplateView):
         return super().get_context_data(**account.overview(self.user), **kwargs)
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
-        """Keep the phone in force although the site has another number by now."""
+        """Keep the confirmed phone although the site has another number now."""
         account.keep_phone(self.user)
         return redirect("verigator:security")
 
 
 class ChangeView(Page, AccountView, FormView):  # type: ignore[type-arg]
-    """Changes what the second step rests on: asks for a fresh proof, and for the password where the user has one."""
+    """Changes the second factor: asks for a fresh proof, and for the password of a user who has one."""
 
     max_age = account.PROOF_MAX_AGE
 
@@ -68,9 +68,9 @@ class ChangeView(Page, AccountView, FormView):  # type: ignore[type-arg]
 
 @method_decorator(PAGE_DECORATORS, name="dispatch")
 class PhoneView(ChangeView):
-    """Takes a new phone in place of the one in force; it counts when a PIN sent to it came back.
+    """Takes a new phone, which replaces the one in force when a PIN sent to it is right.
 
-    With ``?proposed=1`` that is the number which the site has by now, and nothing is typed.
+    With ``?proposed=1`` the new phone is the number that the site has now, and the user types none.
     """
 
     template_name = "django_verigator/phone.html"
@@ -98,7 +98,7 @@ class PhoneView(ChangeView):
 
 @method_decorator(PAGE_DECORATORS, name="dispatch")
 class RecoveryCodesView(ChangeView):
-    """Makes a new set of recovery codes and shows it, this once."""
+    """Makes a new set of recovery codes and shows it once."""
 
     template_name = "django_verigator/recovery_codes.html"
     form_class = PasswordForm

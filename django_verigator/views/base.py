@@ -1,4 +1,4 @@
-"""What each page knows."""
+"""The template context that every page has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .decorators import is_out_of_date
 
 
 class Page:
-    """What each page knows: whether it is shown in place of a form that its browser has sent with an old token."""
+    """Adds ``out_of_date``: whether the page replaces a form that was posted with an old CSRF token."""
 
     request: HttpRequest
 

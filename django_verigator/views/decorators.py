@@ -1,15 +1,15 @@
-"""What every page of the second factor is wrapped in."""
+"""The decorators of the second factor's pages."""
 
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
@@ -22,34 +22,30 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 
 from .. import events
 from ..db import RetriesExhaustedError
+from .session_store import SessionStoreError, store_errors_marked
 
 logger = logging.getLogger("django_verigator")
 
 
 def answer_without_sessions(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Answer 503 where the site's session store fails; nobody is logged in then."""
+    """Answer 503 where the site's session store fails; no user is logged in then."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
-            return view(request, *args, **kwargs)
-        except (TypeError, ValueError):  # something that the site has put into the session and cannot be stored
-            raise
-        except Exception as error:
-            # A store raises what its database or cache raises; that it was the store, only the way there tells.
-            store = {cls.__module__ for cls in type(request.session).__mro__}
-            frames = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
-            if store.isdisjoint(frames):
-                raise
+            with store_errors_marked(request.session):
+                return view(request, *args, **kwargs)
+        except (SessionStoreError, CreateError, UpdateError) as failure:
+            error = failure.__cause__ if isinstance(failure, SessionStoreError) and failure.__cause__ else failure
             logger.error("session_failed error=%s", events.describe(error), exc_info=events.traceback_alone(error))
-        # Plain, since the site's own page may well ask for the session.
+        # Plain text: the site's own error page may ask for the session.
         return _unavailable(gettext("We cannot sign you in at the moment. Try again in a little while."))
 
     return wrapper
 
 
 def _answer_when_database_gives_up(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Answer 503 where a write of ours has met two deadlocks; it is all there, or none of it."""
+    """Answer 503 where a write met a deadlock twice; it is rolled back as a whole."""
 
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -66,21 +62,21 @@ def _unavailable(text: str) -> HttpResponse:
 
 
 def non_atomic(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Leave the view alone with ATOMIC_REQUESTS: no transaction may be open while the provider is asked."""
-    # In one decorator: of several, method_decorator keeps what the last one has put on the view.
+    """Exempt the view from ATOMIC_REQUESTS: no transaction may be open while the provider is asked."""
+    # One decorator for all databases: of several, method_decorator keeps only what the last one put on the view.
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return view
 
 
 def _csrf_protect(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Protect a view as Django's ``csrf_protect`` does, but answer with the page and a sentence, not with a bare 403.
+    """Protect a view as Django's ``csrf_protect`` does, but refuse with the page and an explanation, not a bare 403.
 
-    A login in another tab gives the browser a new token, so that forms of this site that were open before have an old
-    one. Nothing of what was posted is looked at.
+    A login in another tab gives the browser a new token, so that a form opened before it posts an old one. What was
+    posted is dropped.
     """
 
-    @csrf_exempt  # or Django's middleware, which comes first, answers with its page
+    @csrf_exempt  # else Django's middleware, which runs first, answers with its own page
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         protection = CsrfViewMiddleware(_no_answer)
@@ -103,6 +99,7 @@ def _no_answer(request: HttpRequest) -> HttpResponse:
 
 
 def is_out_of_date(request: HttpRequest) -> bool:
+    """Whether the page replaces a form that was posted with an old CSRF token."""
     return hasattr(request, "verigator_refused")
 
 
@@ -112,7 +109,7 @@ PAGE_DECORATORS: list[Any] = [
     non_atomic,
     _answer_when_database_gives_up,
     sensitive_post_parameters(),
-    sensitive_variables(),  # of every frame below, down to the provider's call
+    sensitive_variables(),  # for every frame below, down to the provider's call
     _csrf_protect,
     never_cache,
     xframe_options_deny,
@@ -123,6 +120,7 @@ ENTRANCE_DECORATORS = [login_not_required, answer_without_sessions, *PAGE_DECORA
 
 
 def with_referrer_policy(response: HttpResponseBase) -> HttpResponseBase:
-    # Not "no-referrer": with that, browsers send "Origin: null" and Django's CSRF check refuses the form.
+    """Keep the page's address, which may carry ``?next=``, from other sites."""
+    # Not "no-referrer": with it, browsers send "Origin: null" and Django's CSRF check refuses the form.
     response.headers["Referrer-Policy"] = "same-origin"
     return response

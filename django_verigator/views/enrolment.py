@@ -27,7 +27,7 @@ from .redirects import NextMixin
 
 @method_decorator(ENTRANCE_DECORATORS, name="dispatch")
 class EnrolView(Page, NextMixin, FormView):  # type: ignore[type-arg]
-    """Takes a user's first phone: of a login that waits for one, or of a user who is logged in and wants it."""
+    """Takes a user's first phone, in a login that waits for one or from a user who is logged in."""
 
     template_name = "django_verigator/enrol.html"
     form_class = EnrolForm
@@ -38,9 +38,9 @@ class EnrolView(Page, NextMixin, FormView):  # type: ignore[type-arg]
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.challenge = pending.current(request)
         if self.challenge and request.user.is_authenticated and request.user.pk != self.challenge.user_id:
-            self.challenge = None  # a cookie that somebody planted is not to take this user's number
+            self.challenge = None  # a cookie planted by an attacker must not take this user's number
         if self.challenge is None and request.method == "POST":
-            # A new phone is not left to a trust that ended a moment ago.
+            # Not by the cached trust version, which may have ended.
             session_guard(request).revalidate(request.user)
         self.user = self.challenge.user if self.challenge else request.user
         if not self.user.is_authenticated:
@@ -50,7 +50,7 @@ class EnrolView(Page, NextMixin, FormView):  # type: ignore[type-arg]
                 return cast("HttpResponseBase", request.verigator_refused)  # type: ignore[attr-defined]
             return redirect("verigator:verify" if self.challenge else settings.LOGIN_REDIRECT_URL)
         if enrolment.must_sign_in_anew(request, self.user, self.challenge):
-            logout(request)  # a login page may send on who is in
+            logout(request)  # a login page may redirect a user who is logged in
             return redirect_to_login(reverse("verigator:enrol"))
         return with_referrer_policy(super().dispatch(request, *args, **kwargs))
 

@@ -20,7 +20,7 @@ from .redirects import NextMixin
 
 @method_decorator(ENTRANCE_DECORATORS, name="dispatch")
 class LoginView(Page, NextMixin, auth_views.LoginView):
-    """Django's LoginView; a user who owes the second step goes on to the PIN page instead of being logged in."""
+    """Django's LoginView; a user who must use two-factor authentication goes to the PIN page before the login."""
 
     http_method_names = METHODS
 
@@ -31,17 +31,17 @@ class LoginView(Page, NextMixin, auth_views.LoginView):
         return [*super().get_template_names(), "django_verigator/login.html"]
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
-        if is_out_of_date(request) and request.user.is_authenticated:  # in, by another tab
+        if is_out_of_date(request) and request.user.is_authenticated:  # logged in by another tab
             return HttpResponseRedirect(self.get_success_url())
         return super().get(request, *args, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
-        over = pending.take_ended(self.request) if self.request.method == "GET" else None
-        if over is not None:
+        ended = pending.take_ended(self.request) if self.request.method == "GET" else None
+        if ended is not None:
             context["ended"] = explain(Refused(Reason.ENDED))
-            if redirects.is_safe_url(self.request, over.next_url, self.get_success_url_allowed_hosts()):
-                context[self.redirect_field_name] = context[self.redirect_field_name] or over.next_url
+            if redirects.is_safe_url(self.request, ended.next_url, self.get_success_url_allowed_hosts()):
+                context[self.redirect_field_name] = context[self.redirect_field_name] or ended.next_url
         return context
 
     def form_valid(self, form: Any) -> HttpResponse:

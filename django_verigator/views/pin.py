@@ -31,9 +31,9 @@ from .redirects import login_page
 
 @method_decorator(ENTRANCE_DECORATORS, name="dispatch")
 class PendingView(auth_views.RedirectURLMixin, View):
-    """A page of a login that waits for its PIN; without one it sends the browser back to the password.
+    """A page of a pending login; without one, the browser is sent to the login page.
 
-    Whoever is in already goes on to where a login lands.
+    A user who is logged in is sent to where a login lands.
     """
 
     http_method_names = METHODS
@@ -47,14 +47,15 @@ class PendingView(auth_views.RedirectURLMixin, View):
         return with_referrer_policy(super().dispatch(request, *args, **kwargs))
 
     def no_pending_login(self) -> HttpResponseBase:
+        """Redirect a browser whose login is not pending or has ended."""
         if self.request.user.is_authenticated:
             pending.drop(self.request)
             return HttpResponseRedirect(self.landing(""))
-        # The login page says that the login has ended, and forgets it.
+        # The login page says that the login has ended, and clears it.
         return redirect(settings.LOGIN_URL)
 
     def landing(self, next_url: str) -> str:
-        """Return where to go after the login: checked again, since it has waited outside our hands."""
+        """Return the URL to go to after the login; ``next_url``, stored when it began, is checked again."""
         page = login_page(self.request)
         hosts = page.get_success_url_allowed_hosts() | self.success_url_allowed_hosts
         if next_url and redirects.is_safe_url(self.request, next_url, hosts):
@@ -63,7 +64,7 @@ class PendingView(auth_views.RedirectURLMixin, View):
 
 
 class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
-    """Shows the PIN page; ``refused`` on it tells what the last post ended in."""
+    """Shows the PIN page; ``refused`` is why the last post was refused, or None."""
 
     template_name = "django_verigator/verify.html"
     form_class: type[Form] = PinForm
@@ -72,20 +73,19 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         challenge = self.challenge
         closed = challenge.closed_reason()
-        barred = login.active_lockout(challenge)
+        lockout = login.active_lockout(challenge)
         wait = max(0, ceil((challenge.resend_at - timezone.now()).total_seconds())) if challenge.resend_at else 0
         return super().get_context_data(
             challenge=challenge,
             username=mask_name(challenge.user.get_username()),
-            # The two last digits and no more.
             phone_ending=challenge.masked_phone[-2:],
             by_app=challenge.method == METHOD_TOTP,
             fell_back=challenge.requested_method == METHOD_TOTP and challenge.method == METHOD_SMS,
             can_switch=challenge.method == METHOD_TOTP and conf.current().ALLOW_SMS,
-            can_try=closed is None and barred is None,
-            can_send=barred is None,
+            can_try=closed is None and lockout is None,
+            can_send=lockout is None,
             signed_in=not challenge.auth_backend,
-            closed=explain(barred) if barred else explain_closed(closed, challenge),
+            closed=explain(lockout) if lockout else explain_closed(closed, challenge),
             refusal=explain(self.refused) if self.refused else "",
             was_sent=challenge.sent_at is not None,
             took_over=bool(challenge.backend) and challenge.backend != next(iter(conf.current().BACKENDS)),
@@ -93,26 +93,26 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
             cannot_send=closed is not None and _is_unavailable(challenge, self.refused),
             resend_in=wait,
             can_enrol=challenge.purpose == Challenge.Purpose.PHONE and bool(challenge.auth_backend),
-            can_recover=barred is None and challenge.purpose != Challenge.Purpose.PHONE,
+            can_recover=lockout is None and challenge.purpose != Challenge.Purpose.PHONE,
             phone_changed=login.has_changed_number(challenge),
             back=self.back(),
             **kwargs,
         )
 
     def back(self) -> str:
-        """Return where a logged-in user who cancels goes: the page before this one."""
+        """Return the page to which a logged-in user who cancels goes back, or ""."""
         page = self.request.POST.get("back") or self.request.META.get("HTTP_REFERER", "")
         own = page.startswith(self.request.build_absolute_uri(reverse("verigator:verify")))
         return page if not self.challenge.auth_backend and not own and redirects.is_safe_url(self.request, page) else ""
 
     def refuse(self, refused: Refused) -> HttpResponseBase:
-        """Show the page again with the reason; a login that has ended goes back to the password."""
+        """Show the page again with the reason; where the login has ended, show the login page."""
         if refused.reason == Reason.ENDED:
             return self.no_pending_login()
         self.refused = refused
-        # Not the one from before: another request may have sent a code, or taken back what it could not send.
+        # Read again: another request may have sent a code, or undone a send that failed.
         self.challenge = pending.current(self.request) or self.challenge
-        # Empty: what was typed is not shown again.
+        # Unbound, so that what was typed is not shown again.
         kwargs = {name: value for name, value in self.get_form_kwargs().items() if name not in ("data", "files")}
         form = self.get_form_class()(**kwargs)
         if refused.reason in (Reason.WRONG, Reason.WRONG_CODE):
@@ -163,7 +163,7 @@ class RecoveryView(PinPage):
 
 
 class ResendView(VerifyView):
-    """Sends another code, or the first one of a login that was caught; ``method=sms`` leaves the app for a text."""
+    """Sends another code, or the first one of an intercepted login; ``method=sms`` changes from the app to SMS."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         return super().get(request) if is_out_of_date(request) else redirect("verigator:verify")
@@ -180,7 +180,7 @@ class ResendView(VerifyView):
 
 
 class CancelView(VerifyView):
-    """Ends the pending login; whoever is logged in goes back to where the question came up."""
+    """Ends the pending login; a logged-in user goes back to the page that asked for the proof."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         return super().get(request) if is_out_of_date(request) else self.http_method_not_allowed(request)

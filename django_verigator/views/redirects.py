@@ -17,20 +17,20 @@ from ..flows import redirects
 
 
 def match_url(to: str) -> ResolverMatch | None:
-    """Return what a request for this URL, or name of one, meets, or None; under a script or language prefix too."""
+    """Return the view that serves a URL or URL name, or None; also under a script or language prefix."""
     try:
         path = urlsplit(resolve_url(to)).path
     except NoReverseMatch:
         return None
     path = f"/{path.removeprefix(get_script_prefix())}" if path.startswith(get_script_prefix()) else path
-    for candidate in (path, f"/{get_language() or settings.LANGUAGE_CODE}{path}"):  # LocaleMiddleware leads there
+    for candidate in (path, f"/{get_language() or settings.LANGUAGE_CODE}{path}"):  # LocaleMiddleware redirects there
         with suppress(Resolver404):
             return resolve(candidate)
     return None
 
 
 def login_page(request: HttpRequest) -> auth_views.RedirectURLMixin:
-    """Return the site's own login view for this request: it knows where a user lands, and on which hosts."""
+    """Return the site's login view, set up for this request: it knows the landing page and the allowed hosts."""
     match = match_url(settings.LOGIN_URL)
     cls = getattr(match.func, "view_class", None) if match is not None else None
     if match is None or cls is None or not issubclass(cls, auth_views.RedirectURLMixin):
@@ -41,9 +41,11 @@ def login_page(request: HttpRequest) -> auth_views.RedirectURLMixin:
 
 
 class NextMixin(auth_views.RedirectURLMixin):
+    """Takes ``next`` only where it is safe and can be stored."""
+
     request: HttpRequest
 
     def get_redirect_url(self, *args: Any) -> str:
-        # Stricter than Django's own: it is stored, and not every database takes every character.
+        # Stricter than Django: the URL is stored, and not every database takes every character.
         url = super().get_redirect_url(*args)
         return url if redirects.is_safe_url(self.request, url, self.get_success_url_allowed_hosts()) else ""

@@ -24,9 +24,6 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from django_verigator.records import registration
-from django_verigator.records.sync import run, stages
-
 ROOT = Path(__file__).parent.parent.parent
 PHONES_FROM = 55_000_000
 
@@ -85,6 +82,9 @@ def configure() -> None:
     logging.getLogger("django_verigator").addHandler(logging.NullHandler())
     logging.getLogger("django_verigator").propagate = False
     django.setup()
+
+    from django_verigator.records import registration
+    from django_verigator.records.sync import run, stages
 
     registration.LEASE_SECONDS, run.LEASE_SECONDS, run.BEAT_SECONDS = site.lease, site.run_lease, 0.3
     stages._LEAST_LEASE = timedelta(seconds=site.lease / 2)

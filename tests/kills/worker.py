@@ -21,8 +21,6 @@ from urllib.request import urlopen
 import django
 from django.conf import settings
 
-from django_verigator.records import sync
-
 PASSWORD = "correct horse"
 ACTS = ("register", "change", "delete", "sync")
 PATIENCE = 5  # seconds
@@ -74,6 +72,8 @@ def _do(act: str, chance: random.Random, sandbox: str) -> None:
     users = get_user_model().objects
     names = list(users.order_by("pk").values_list("username", flat=True))
     if act == "sync":
+        from django_verigator.records import sync
+
         sync.sync_all(workers=2)
     elif act == "register" or not names:
         users.create_user(f"u{chance.randrange(16**8):08x}", password=PASSWORD, phone_number=_number(chance))

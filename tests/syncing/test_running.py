@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from django_verigator.exceptions import InternalError
+from django_verigator.management import progress
 from django_verigator.management.commands import verigator_sync
 from django_verigator.models import SyncRun, VerigatorUser
 from django_verigator.records import registration, sync
@@ -140,7 +141,7 @@ def test_json__of_a_dry_run(make_users, capsys):
 
 def test_progress__is_a_line_now_and_then_where_there_is_no_terminal(make_users, capsys, monkeypatch):
     make_users(30)
-    monkeypatch.setattr(verigator_sync, "PLAIN_SECONDS", 0)
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
     call_command("verigator_sync", "--workers", "2")
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("registering: 30 of 30, ") for line in lines)
@@ -150,9 +151,9 @@ def test_progress__is_a_line_now_and_then_where_there_is_no_terminal(make_users,
 def test_progress__is_a_moving_line_on_a_terminal(make_users, capsys, monkeypatch):
     make_users(30)
     monkeypatch.setattr("django.core.management.base.OutputWrapper.isatty", lambda self: True)
-    monkeypatch.setattr(verigator_sync, "TERMINAL_SECONDS", 0)
+    monkeypatch.setattr(progress, "TERMINAL_SECONDS", 0)
     call_command("verigator_sync", "--no-color")
-    assert f"\r[{'#' * verigator_sync.WIDTH}] registering: 30 of 30, " in capsys.readouterr().err
+    assert f"\r[{'#' * progress.BAR_WIDTH}] registering: 30 of 30, " in capsys.readouterr().err
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------

@@ -36,5 +36,5 @@ class Command(BaseCommand):
 
     def _print(self, data: dict[str, Any]) -> None:
         text = json.dumps(data, indent=2, ensure_ascii=False)
-        # What JSON leaves as it is a terminal might act upon.
+        # A terminal may act on characters that JSON leaves as they are.
         self.stdout.write("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from django_verigator.exceptions import VerigatorError
-from django_verigator.management import rows
+from django_verigator.management import import_csv
 from django_verigator.management.saying import SayingCommand
 
 from ...records import import_rows, importing
@@ -35,7 +35,7 @@ class Command(SayingCommand):
         try:
             with open(file, encoding=encoding, errors="surrogateescape", newline="") as source:
                 report = importing.import_users(
-                    partial(rows.read, source), refuse=self._refuse, dry_run=dry_run, **chosen
+                    partial(import_csv.read, source), refuse=self._refuse, dry_run=dry_run, **chosen
                 )
         except (OSError, LookupError, UnicodeError) as error:
             raise CommandError(f"The file cannot be read: {type(error).__name__}.") from None

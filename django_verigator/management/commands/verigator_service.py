@@ -12,7 +12,7 @@ from django_verigator.exceptions import ResourceAlreadyExistsError, VerigatorErr
 
 class Command(BaseCommand):
     help = "Create this site's service at the provider, once, and print what to put into the settings."
-    # The settings cannot be complete yet: the service's id is what they wait for.
+    # The settings lack the id of the service that this command creates.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -52,10 +52,10 @@ class Command(BaseCommand):
         user = find_user(username)
         link = links.find(user)
         number = links.number_to_take_over(link, user)
-        # As the next login will find it; nothing is written for it.
-        coming = links.new(user) if number or link is None else link
-        owes = policy.is_second_factor_required(user, coming)
-        self.stdout.write(f"{shown.user(user)}: {'owes the second step' if owes else 'owes no second step'}")
+        # As the next login finds it; nothing is written.
+        next_link = links.new(user) if number or link is None else link
+        is_required = policy.is_second_factor_required(user, next_link)
+        self.stdout.write(f"{shown.user(user)}: {'owes the second step' if is_required else 'owes no second step'}")
         if number:
             self.stdout.write(f"number on the site, taken over at the next login: {phone.mask(number)}")
         if link is None:

@@ -1,4 +1,7 @@
-"""Bringing the site's links and the provider's records together, one user or all of them."""
+"""Sync the links with the provider's user records: all of them, some users, or one.
+
+A run is a row in SyncRun, and there is one at a time. Every step is idempotent: what a run leaves, the next one does.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,33 @@ from ..time_budget import IN_PROCESS_SECONDS
 from . import missing_links
 from .phases import Phase, Phases
 from .report import SyncReport
-from .run import Progress, Run, start_run
+from .run import AlreadyRunningError, Progress, Run, start_run
 from .stages import Registering
 from .workers import WorkerPool
+
+__all__ = [
+    "AlreadyRunningError",
+    "Progress",
+    "SyncReport",
+    "delete_unknown",
+    "mark_due",
+    "register_batch",
+    "sync_all",
+    "sync_user",
+    "sync_users",
+]
 
 
 def sync_user(
     user: AbstractBaseUser, *, timeout: float | None = None
 ) -> tuple[VerigatorUser | None, RegistrationResult]:
-    """Register one user if that is missing, and repair the record if the provider has lost it.
+    """Register one user who is not registered yet; register anew a user whose record the provider has lost.
 
     Args:
         timeout: seconds for each call.
+
+    Returns:
+        The user's link, or None if the user was deleted meanwhile; and what became of the registration.
     """
     link = links.ensure(user)
     if link is None:
@@ -57,10 +75,10 @@ def sync_users(users: Sequence[Any], *, seconds: float) -> tuple[SyncReport, Seq
     """Sync some users, one after the other, as far as the time allows.
 
     Args:
-        seconds: after which no other user is begun with.
+        seconds: after them no other user is begun.
 
     Returns:
-        What was done, and the users who were not come to.
+        What was done, and the users for whom no time was left.
     """
     report, deadline = SyncReport(), time.monotonic() + seconds
     for done, user in enumerate(users):
@@ -73,8 +91,10 @@ def sync_users(users: Sequence[Any], *, seconds: float) -> tuple[SyncReport, Seq
 
 
 def mark_due(users: Iterable[Any]) -> None:
-    """Have the next ``verigator_sync`` look at these users, and ``--due`` already at those who wait for registration
-    (whether the provider has lost a registered one only the full run asks). Who has no link yet is due anyway."""
+    """Make the links of these users due for the next ``verigator_sync``; users without a link are due anyway.
+
+    ``--due`` takes those that wait for registration. Only a full run asks whether the provider has lost a record.
+    """
     pks = [user.pk for user in users]
     VerigatorUser.objects.filter(user_id__in=pks).update(next_attempt_at=None)
 
@@ -87,41 +107,42 @@ def sync_all(
     stop: Event | None = None,
     enqueue: Callable[[list[int]], object] | None = None,
 ) -> SyncReport:
-    """Sync everybody: write missing links, compare with the provider's list, register, repair, delete.
+    """Sync every user: write missing links, compare with the provider's list, register, repair, delete.
 
     Args:
-        progress: called often, with where the run is.
-        due_only: only what waits and whose turn has come; the provider's list is not read.
-        workers: calls at a time; default SYNC_WORKERS.
-        stop: set it from a signal handler, and the calls under way are the last.
+        progress: called every few seconds at least, with where the run is.
+        due_only: only links that wait and whose next attempt is due; the provider's list is not read.
+        workers: parallel calls; default SYNC_WORKERS.
+        stop: when a signal handler sets it, no call is begun any more.
         enqueue: called with lists of links' primary keys, instead of registering them here.
 
     Raises:
         AlreadyRunningError: another run is under way.
     """
 
-    def phases(run: Run, pool: WorkerPool | None, report: SyncReport) -> None:
+    def run_phases(run: Run, pool: WorkerPool | None, report: SyncReport) -> None:
         run.phase(Phase.LINKS)
         missing_links.make_missing_links(run)
-        sync = Phases(run, pool, report, due_only=due_only)
-        if due_only:
-            sync.register(force=False, enqueue=enqueue)
-            sync.delete()
-        else:
+        phases = Phases(run, pool, report, due_only=due_only)
+        if not due_only:
             missing_links.follow_site(run, report)
-            sync.compare()
-            sync.register(force=True, enqueue=enqueue)
-            sync.delete()
-            if sync.needs_another_look() and enqueue is None:
-                sync.compare()
-                sync.register(force=False)
-                sync.delete()
-            if enqueue is None:
-                sync.report_left()
+            phases.compare()
+        phases.register(force=not due_only, enqueue=enqueue)
+        phases.delete()
         if enqueue is None:
-            sync.report_others()
+            if not due_only:
+                _look_again(phases)
+                phases.report_left()
+            phases.report_others()
 
-    return _run(phases, progress, due_only=due_only, workers=workers, stop=stop)
+    return _run(run_phases, progress, due_only=due_only, workers=workers, stop=stop)
+
+
+def _look_again(phases: Phases) -> None:
+    if phases.needs_another_look():
+        phases.compare()
+        phases.register(force=False)
+        phases.delete()
 
 
 def delete_unknown(
@@ -131,26 +152,35 @@ def delete_unknown(
     workers: int | None = None,
     stop: Event | None = None,
 ) -> SyncReport:
-    """Delete the records at the provider that nothing here knows; at most ``count``, the number somebody agreed to.
+    """Delete the records at the provider that nothing here knows.
 
-    They are noted for deletion first, so a run that is killed is gone on with by the next one.
+    They are noted for deletion first, so the next run continues one that is killed.
+
+    Args:
+        count: at most so many: the number that the operator was shown and agreed to.
+        progress: as of ``sync_all``.
+        workers: as of ``sync_all``.
+        stop: as of ``sync_all``.
 
     Raises:
         AlreadyRunningError: another run is under way.
     """
 
-    def delete(run: Run, pool: WorkerPool | None, report: SyncReport) -> None:
-        sync = Phases(run, pool, report)
-        sync.note_unknown(count)
-        sync.delete()
+    def note_and_delete(run: Run, pool: WorkerPool | None, report: SyncReport) -> None:
+        phases = Phases(run, pool, report)
+        phases.note_unknown(count)
+        phases.delete()
 
-    return _run(delete, progress, due_only=False, workers=workers, stop=stop)
+    return _run(note_and_delete, progress, due_only=False, workers=workers, stop=stop)
 
 
 def register_batch(link_pks: Collection[int], *, workers: int | None = None) -> SyncReport:
-    """Register these links as far as they wait and their turn has come: what a task queue's worker does.
+    """Register those of these links that wait and are due; a task queue's worker calls this.
 
-    To do it twice, or in two workers at once, does no harm: each link is leased, and what is registered stays.
+    Idempotent, also in two workers at once: each link is leased, and a registered one is left alone.
+
+    Args:
+        workers: parallel calls; default SYNC_WORKERS.
     """
     report = SyncReport()
     backend = record_backend()
@@ -162,7 +192,7 @@ def register_batch(link_pks: Collection[int], *, workers: int | None = None) -> 
 
 
 def _run(
-    phases: Callable[[Run, WorkerPool | None, SyncReport], None],
+    run_phases: Callable[[Run, WorkerPool | None, SyncReport], None],
     progress: Callable[[Progress], None] | None,
     *,
     due_only: bool,
@@ -175,10 +205,10 @@ def _run(
     run = start_run(report.as_counts, progress, due_only=due_only, stop=stop)
     try:
         if backend is None:
-            phases(run, None, report)
+            run_phases(run, None, report)
         else:
             with WorkerPool(backend, workers or config.SYNC_WORKERS, config.SYNC_CALLS_PER_SECOND, run.stop) as pool:
-                phases(run, pool, report)
+                run_phases(run, pool, report)
                 report.down = pool.down.reason if pool.down else ""
                 report.why = report.why or pool.why
         report.stopped = run.stop.is_set()

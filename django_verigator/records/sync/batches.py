@@ -13,18 +13,23 @@ from django.utils import timezone
 from ... import db, events, signals
 from ...models import VerigatorUser
 from .. import registration
-from ..registration import LEASE_SECONDS
 
 
-class _NotAll(Exception):  # noqa: N818 - no error; rolls a statement for many rows back
-    """Some of the rows are not as the statement wants them, so each is looked at by itself."""
+class _RowsDiffer(Exception):  # noqa: N818 - no error; rolls a statement for many rows back
+    """One statement for all rows does not fit, so each is handled by itself."""
 
 
 def lease(pks: Collection[int], *, force: bool) -> tuple[list[VerigatorUser], list[VerigatorUser]]:
-    """Lease links for registration; return those leased, as they are stored, and the others.
+    """Lease links for registration, in two statements if all can be leased.
 
-    Two statements for all of them, where all can be leased and have their ids. Read after the lease: number and id of a
-    row belong together, and an answer is written only where the id is still the same.
+    The rows are read after the lease: number and id of a row belong together, and an answer is stored only where the id
+    is still the same.
+
+    Args:
+        force: also before ``next_attempt_at``.
+
+    Returns:
+        The leased links, and the others, both as stored.
     """
     _give_ids(pks)
     now = timezone.now()
@@ -32,11 +37,11 @@ def lease(pks: Collection[int], *, force: bool) -> tuple[list[VerigatorUser], li
     try:
         with db.atomic():
             leasable = rows.leasable(now, due_only=not force).filter(id_in_service__isnull=False)
-            leased = leasable.update(leased_until=now + timedelta(seconds=LEASE_SECONDS))
+            leased = leasable.update(leased_until=now + timedelta(seconds=registration.LEASE_SECONDS))
             if leased != len(pks):
-                raise _NotAll
+                raise _RowsDiffer
             return list(rows.select_related("user")), []
-    except _NotAll:
+    except _RowsDiffer:
         mine: list[VerigatorUser] = []
         others: list[VerigatorUser] = []
         for link in rows.select_related("user"):
@@ -54,14 +59,13 @@ def _give_ids(pks: Collection[int]) -> None:
 
 
 def release(links: Collection[VerigatorUser]) -> None:
-    """Give back leases of links about which nobody was asked."""
+    """End the leases of links for which the provider was not asked."""
     leases = {link.leased_until for link in links}
     VerigatorUser.objects.filter(pk__in=[link.pk for link in links], leased_until__in=leases).update(leased_until=None)
 
 
 class _UserIds(Func):
-    """The UserID for each row's ``id_in_service``. Django's Case builds a tree for each When, which costs more than all
-    else that a registration in bulk does here."""
+    """A CASE from ``id_in_service`` to UserID; Django's Case costs more than the rest of a bulk registration."""
 
     def __init__(self, user_ids: Mapping[str, str]) -> None:
         super().__init__(F("id_in_service"), output_field=CharField())
@@ -74,15 +78,15 @@ class _UserIds(Func):
 
 
 def mark_registered(answers: Collection[tuple[VerigatorUser, str]]) -> None:
-    """Mark links as registered in one statement; each by itself where that does not fit."""
+    """Store the UserIDs of links in one statement, or each by itself where some links have changed."""
     user_ids = {link.id_in_service or "": user_id for link, user_id in answers}
     values = VerigatorUser.registered_values(_UserIds(user_ids))
     rows = VerigatorUser.objects.filter(id_in_service__in=user_ids)
     try:
         with db.atomic():
             if rows.update(**values) != len(answers):
-                raise _NotAll
-    except (_NotAll, IntegrityError):
+                raise _RowsDiffer
+    except (_RowsDiffer, IntegrityError):
         for link, user_id in answers:
             registration.mark_registered(link, user_id)
         return

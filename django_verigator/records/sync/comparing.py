@@ -1,4 +1,4 @@
-"""The provider's list beside what is stored here."""
+"""The provider's list compared with what is stored here."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def compare(batch: list[RemoteUser]) -> tuple[list[RemoteUser], list[RemoteUser]
         for user in batch
         if user.user_id not in known
         and user.id_in_service in names
-        # "" stands for a reply that was lost: then this may be the very record.
+        # "" is the UserID of a lost reply: this record may be the one.
         and not names[user.id_in_service] & {"", user.user_id}
     ]
     return unknown, surplus
 
 
 def adopt(batch: list[RemoteUser]) -> None:
-    """Note which of our records the provider still has, and find the UserIDs that a lost reply kept from us."""
+    """Store which of our records the provider still has, and the UserIDs of registrations whose reply was lost."""
     now = timezone.now()
     by_name = {user.id_in_service: user.user_id for user in batch}
     ours = VerigatorUser.objects.filter(id_in_service__in=by_name, verigator_id=None).select_related("user")
     for link in ours.unleased(now):
-        # The id is one this site chose for this user and phone, so the record is ours.
+        # This site chose the id for this user and phone, so the record is ours.
         registration.mark_registered(link, by_name[link.id_in_service or ""])
     VerigatorUser.objects.filter(verigator_id__in=[user.user_id for user in batch]).update(seen_at=now)
     for row in RemoteDeletion.objects.filter(id_in_service__in=by_name, verigator_id=""):

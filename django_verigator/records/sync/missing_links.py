@@ -1,4 +1,4 @@
-"""Links of users who have none, and of those whose site has changed the number."""
+"""Links for users who have none, and numbers that the site has changed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from .run import Run
 
 
 def users_with_a_link() -> Any:
+    """Return the users who have a link, with what PHONE needs."""
     users = get_user_model()._default_manager.filter(verigator__isnull=False)
     return users.select_related("verigator", *site_phones.phone_relations())
 
 
 def users_to_look_at() -> Any:
-    # No link (bulk_create, fixtures), or a phone that nobody confirmed and that the site may have mended.
+    """Return the users without a link (bulk_create, fixtures), or with an unusable phone that the site may correct."""
     return get_user_model()._default_manager.filter(
         Q(verigator=None) | Q(verigator__confirmed_at=None, verigator__state__in=[State.NO_PHONE, State.FAILED])
     )
 
 
 def make_missing_links(run: Run | None = None) -> None:
-    """Write the link of every user who has none, and follow the site's phones that nobody confirmed."""
+    """Write the missing links, and follow the site's numbers where a link has no usable phone."""
     users = users_to_look_at().select_related("verigator", *site_phones.phone_relations())
     for done, page in enumerate(paging.pages(users), 1):
         if run is not None:
@@ -46,7 +47,7 @@ def make_missing_links(run: Run | None = None) -> None:
 
 
 def follow_site(run: Run, report: SyncReport) -> None:
-    """Notice the numbers that the site has changed without a signal."""
+    """Find the numbers that the site has changed without a signal."""
     for done, page in enumerate(paging.pages(users_with_a_link()), 1):
         run.beat(done * paging.BATCH)
         if run.stop.is_set():

@@ -30,7 +30,7 @@ Phase = SyncRun.Phase
 
 
 class Phases:
-    """The phases of a run. Each leaves what it could not do in the rows, for the next run."""
+    """The phases of a run. What a phase could not do stays in the rows, for the next run."""
 
     def __init__(self, run: Run, pool: WorkerPool | None, report: SyncReport, *, due_only: bool = False) -> None:
         self._run = run
@@ -43,12 +43,12 @@ class Phases:
     def _is_over(self) -> bool:
         return self._pool is None or self._pool.is_stopping
 
-    def _stage(self, stage: Stage[Any]) -> None:
+    def _run_stage(self, stage: Stage[Any]) -> None:
         if self._pool is not None:
             self._pool.run(stage, self._run.beat)
 
     def compare(self) -> None:
-        """Go through the provider's list, and look after the records that are not in it."""
+        """Compare with the provider's list, and ask for each record that is not in it."""
         if self._backend is None or self._is_over:
             return
         began = timezone.now()
@@ -57,8 +57,8 @@ class Phases:
         try:
             for batch in paging.batches(self._backend.users()):
                 retry_while_locked(partial(comparing.adopt, batch))
-                strangers, surplus = comparing.compare(batch)
-                unknown += len(strangers)
+                unknown_users, surplus = comparing.compare(batch)
+                unknown += len(unknown_users)
                 for user in surplus:
                     retry_while_locked(partial(RemoteDeletion.objects.schedule, user.user_id, user.id_in_service))
                 done += len(batch)
@@ -66,16 +66,22 @@ class Phases:
                 if self._is_over:
                     return
         except VerigatorError as error:
-            # Half a list proves nothing about the records that were not in it.
+            # A list that broke off proves nothing about records that are not in it.
             self._report.error, self._report.why = error.reason, error.cause if error.why else ""
             return
         self._report.unknown, self._report.unchecked = unknown, 0
         self._run.phase(Phase.LOST)
-        self._stage(Missing(self._backend, self._report, began))
-        # A record that never came to be needs no deleting.
+        self._run_stage(Missing(self._backend, self._report, began))
+        # The whole list was read: these have no record at the provider.
         RemoteDeletion.objects.without_user_id().filter(created_at__lt=began).delete()
 
     def register(self, *, force: bool, enqueue: Callable[[list[int]], object] | None = None) -> None:
+        """Register the links that wait, or hand them to a task queue.
+
+        Args:
+            force: also before ``next_attempt_at``.
+            enqueue: called with lists of primary keys instead of registering.
+        """
         if self._backend is None or self._is_over:
             return
         found = waiting()
@@ -83,7 +89,7 @@ class Phases:
             found = found.due(timezone.now())
         self._run.phase(Phase.REGISTER, found.count())
         if enqueue is None:
-            self._stage(
+            self._run_stage(
                 Registering(self._backend, self._report, paging.pks(found), force=force, count_left=self._due_only)
             )
             return
@@ -94,10 +100,10 @@ class Phases:
             self._run.beat(self._report.handed_over)
 
     def needs_another_look(self) -> bool:
-        """Whether the list has to be read once more, for what came up since.
+        """Whether the list must be read again; waits until the leases of other processes have ended.
 
-        An id that was taken has been given up, and its record's UserID is not known; or somebody had a registration in
-        hand, and may have died with it. Waits until such leases have run out.
+        Either an id was taken and replaced, and the UserID of its record is unknown; or another process held a lease,
+        and may have died before it stored the answer.
         """
         if self._backend is None or self._is_over or self._report.error:
             return False
@@ -112,6 +118,7 @@ class Phases:
         return True
 
     def delete(self) -> None:
+        """Delete the records that are scheduled for deletion."""
         if self._backend is None:
             self._report.deletions_parked = RemoteDeletion.objects.count()
             return
@@ -122,20 +129,21 @@ class Phases:
         left, before = rows.count(), self._report.deleted
         if not self._is_over:
             self._run.phase(Phase.DELETE, left)
-            self._stage(Deleting(self._backend, self._report, rows))
+            self._run_stage(Deleting(self._backend, self._report, rows))
         left -= self._report.deleted - before
         self._report.deletions_left = max(0, left) if self._due_only else RemoteDeletion.objects.count()
 
     def note_unknown(self, count: int) -> None:
+        """Schedule the deletion of up to ``count`` records that nothing here knows."""
         if self._backend is None:
             return
         self._run.phase(Phase.COMPARE, count)
         try:
             for batch in paging.batches(self._backend.users()):
-                strangers = comparing.compare(batch)[0][: count - self._report.unknown_deleted]
-                for user in strangers:
+                unknown_users = comparing.compare(batch)[0][: count - self._report.unknown_deleted]
+                for user in unknown_users:
                     retry_while_locked(partial(RemoteDeletion.objects.schedule, user.user_id, user.id_in_service))
-                self._report.unknown_deleted += len(strangers)
+                self._report.unknown_deleted += len(unknown_users)
                 self._run.beat(self._report.unknown_deleted)
                 if self._is_over or self._report.unknown_deleted >= count:
                     return
@@ -143,7 +151,7 @@ class Phases:
             self._report.error, self._report.why = error.reason, error.cause if error.why else ""
 
     def report_left(self) -> None:
-        """Count who still waits; their names only as far as a report has room."""
+        """Count the links that still wait, and name as many as the report has room for."""
         report, left = self._report, waiting()
         for error, count in left.values_list("last_error").annotate(Count("pk")).order_by():
             report.counts[RegistrationResult.POSTPONED] += count
@@ -153,6 +161,7 @@ class Phases:
             report.failures.append((shown.user(link.user), link.last_error or RegistrationResult.POSTPONED.value))
 
     def report_others(self) -> None:
+        """Count the links that this run did not have to register."""
         counts = self._report.counts
         fresh = counts[RegistrationResult.REGISTERED] + counts[RegistrationResult.REPAIRED]
         others = VerigatorUser.objects.registered().count() - fresh

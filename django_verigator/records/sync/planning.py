@@ -1,4 +1,4 @@
-"""What a run would find to do now."""
+"""What a run would do now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import comparing, missing_links, paging, phases
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What ``sync_all`` would find to do now."""
+    """What ``sync_all`` would do now, in links and records."""
 
     missing_links: int
     not_taken_over: int
@@ -26,12 +26,13 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
+        """Whether a run would find nothing to do."""
         to_do = self.missing_links + self.not_taken_over + self.waiting + self.lost + self.deletions
         return not (to_do or self.error)
 
 
 def plan() -> Plan:
-    """Compare without writing anything, here or there."""
+    """Return what a run would do; writes nothing, here or at the provider."""
     registered = VerigatorUser.objects.registered()
     lost, unknown, error = registered.count(), 0, ""
     backend = record_backend()

@@ -10,30 +10,31 @@ from ...models import SyncRun, VerigatorUser
 from ..registration import RegistrationResult
 
 SHOWN_FAILURES = 100
-"""Failures that a report names; of the others it has the number."""
+"""How many failures a report names; the others are only counted."""
 
 LEFT = (RegistrationResult.BUSY, RegistrationResult.POSTPONED)
 
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a run did. It does not grow with the number of users.
+    """What a run did; its size does not depend on the number of users.
 
     Attributes:
         counts: users by outcome.
-        failures: username, as it may be shown, and last error of the first users who are not registered although a
-            phone is there.
-        errors: how many such users, by their last error.
-        deleted, deletions_left: records at the provider that had to go.
-        deletions_parked: the same where no entry of BACKENDS keeps records, so that nobody can be asked.
+        failures: username, as it may be shown, and last error of the first users who have a phone and are not
+            registered.
+        errors: all such users, by last error.
+        deleted, deletions_left: records deleted at the provider, and still to be deleted.
+        deletions_parked: records to be deleted, where no entry of BACKENDS keeps records.
         unknown: records at the provider that no link here knows.
-        unknown_deleted: how many of them ``delete_unknown`` has noted for deletion.
+        unknown_deleted: how many of them ``delete_unknown`` scheduled for deletion.
         handed_over: links given to a task queue.
-        unchecked: records that were not in the list, and about which the provider could not be asked.
-        proposals: numbers that the site has changed and their users have not confirmed; that is not the run's to do.
+        unchecked: records that were not in the list, and for which the provider could not be asked.
+        proposals: numbers that the site has changed and their users have not confirmed; a run leaves them to the users.
         error: why the provider's list could not be read to its end, or "".
-        down: the error for which the run gave the provider up, or "".
-        stopped: the run was told to stop.
+        down: the error after which the provider counts as down, or "".
+        why: the cause of the last call that could not reach the provider, or "".
+        stopped: whether the run was told to stop.
     """
 
     counts: Counter[RegistrationResult] = field(default_factory=Counter)
@@ -53,6 +54,7 @@ class SyncReport:
     stopped: bool = False
 
     def add(self, link: VerigatorUser, outcome: RegistrationResult) -> None:
+        """Count a link, and name it if it has a phone and is not registered."""
         self.counts[outcome] += 1
         if outcome in (*LEFT, RegistrationResult.REFUSED):
             error = link.last_error or outcome.value
@@ -62,11 +64,12 @@ class SyncReport:
 
     @property
     def failed(self) -> int:
-        """How many users are not registered although a phone is there."""
+        """How many users have a phone and are not registered."""
         return sum(self.errors.values())
 
     @property
     def outcome(self) -> SyncRun.Outcome:
+        """The outcome to store with the run."""
         if self.down:
             return SyncRun.Outcome.PROVIDER_DOWN
         if self.stopped:
@@ -80,7 +83,7 @@ class SyncReport:
         return self.outcome == SyncRun.Outcome.COMPLETE
 
     def as_counts(self) -> dict[str, int]:
-        """Return the numbers by plain names, for a row and for ``--json``."""
+        """Return the counts by name, for the run's row and for ``--json``."""
         counts = {outcome.name.lower(): count for outcome, count in self.counts.items() if count}
         return counts | {
             "failed": self.failed,

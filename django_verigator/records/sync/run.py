@@ -1,4 +1,4 @@
-"""One run of the sync at a time, and what it shows of itself while it goes on."""
+"""One run of the sync at a time, and its progress."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SLOT = "sync"
 BEAT_SECONDS = 5.0
 
 LEASE_SECONDS = registration.LEASE_SECONDS + 30
-"""Longer than a registration's lease: who gets in after a killed run finds nothing leased by it."""
+"""Longer than a registration's lease: the run after a killed one finds none of its leases."""
 
 KEPT = 200
-"""Rows of earlier runs that are kept."""
+"""How many rows of earlier runs are kept."""
 
 
 class AlreadyRunningError(Exception):
@@ -44,8 +44,8 @@ class Progress:
 
     Attributes:
         done, total: of this phase; total is 0 where it is not known.
-        rate: done in a second, over the phase.
-        seconds_left: of this phase, or None where nobody can say.
+        rate: items per second, over the phase.
+        seconds_left: of this phase; None where it is not known.
     """
 
     phase: SyncRun.Phase
@@ -56,7 +56,7 @@ class Progress:
 
 
 class Run:
-    """The run under way. It holds the slot as long as it beats."""
+    """The run under way; it holds the slot while ``beat`` is called."""
 
     def __init__(
         self,
@@ -73,12 +73,22 @@ class Run:
         self.stop = stop
 
     def phase(self, phase: SyncRun.Phase, total: int = 0) -> None:
+        """Begin a phase.
+
+        Args:
+            total: how many items it has; 0 where that is not known.
+        """
         self._row.phase, self._row.total = phase, total
         self._phase_began = time.monotonic()
         self.beat(0, force=True)
 
     def beat(self, done: int, *, force: bool = False) -> None:
-        """Say how far the run has come; to be called every few seconds at least."""
+        """Store how far the run has come, and renew its lease; to be called every few seconds at least.
+
+        Args:
+            done: items of this phase.
+            force: write the row even if it was written a moment ago.
+        """
         self._row.done = done
         seconds = time.monotonic() - self._phase_began
         rate = done / seconds if seconds else 0.0
@@ -87,7 +97,7 @@ class Run:
         now = time.monotonic()
         if force or now - self._beaten >= BEAT_SECONDS:
             self._beaten = now
-            # Only while the slot is still ours: a computer that slept may find that somebody has taken over.
+            # Only while the slot is ours: while the computer slept, another run may have taken it.
             if not retry_while_locked(self._write):
                 self.stop.set()
         self._listener(Progress(SyncRun.Phase(self._row.phase), done, total, rate, left))
@@ -99,7 +109,9 @@ class Run:
         )
 
     def finish(self, outcome: SyncRun.Outcome, error: str = "") -> None:
-        def write() -> None:
+        """Store the outcome and free the slot."""
+
+        def store_outcome() -> None:
             SyncRun.objects.filter(pk=self._row.pk, slot=SLOT).update(
                 slot=None,
                 outcome=outcome,
@@ -109,7 +121,7 @@ class Run:
                 finished_at=timezone.now(),
             )
 
-        retry_while_locked(write)
+        retry_while_locked(store_outcome)
 
 
 def start_run(
@@ -120,6 +132,12 @@ def start_run(
     stop: threading.Event | None = None,
 ) -> Run:
     """Take the slot, also from a run whose lease has run out.
+
+    Args:
+        counts: returns the numbers to store with each beat.
+        listener: called with each beat.
+        due_only: stored with the run.
+        stop: set when the run must end.
 
     Raises:
         AlreadyRunningError: another run holds it.

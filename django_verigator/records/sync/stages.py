@@ -1,4 +1,4 @@
-"""What the workers of a run call for: registrations, missing records, deletions."""
+"""The stages of a run: registrations, missing records, deletions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .report import LEFT, SyncReport
 from .workers import NotCalledError, Stage
 
 _LEAST_LEASE = timedelta(seconds=30)
-"""A call is begun only if the lease lasts so much longer, so that it is over before somebody else begins."""
+"""What must remain of a lease when a call begins, so that the call ends before another worker can begin one."""
 
 
 class Registering(Stage[VerigatorUser]):
-    """Each link is leased, called for, and written down; a few dozen at a time."""
+    """Registers links: leases a few dozen at a time, calls for each, stores the answers."""
 
     def __init__(
         self, backend: BaseBackend, report: SyncReport, pks: Iterator[int], *, force: bool, count_left: bool = True
@@ -72,7 +72,7 @@ class Registering(Stage[VerigatorUser]):
         again = []
         for link, error in failed:
             if isinstance(error, ResourceAlreadyExistsError) and link.pk not in self._renewed:
-                # As in a request: a fresh id, once. The other record is dealt with when the list is read again.
+                # As in a request: a fresh id, once. When the list is read again, the other record is handled.
                 self._renewed.add(link.pk)
                 retry_while_locked(partial(link.replace_id, registration.new_id_in_service(link.user)))
                 again.append(link)
@@ -85,14 +85,14 @@ class Registering(Stage[VerigatorUser]):
         return again
 
     def _add(self, link: VerigatorUser, outcome: RegistrationResult) -> None:
-        # A run that looks twice counts at its end what is left then.
+        # A run that reads the list again counts what is left at its end.
         if self._count_left or outcome not in LEFT:
             self._report.add(link, outcome)
 
     def _outcome(self, link: VerigatorUser) -> RegistrationResult:
         if link.state == State.REGISTERED:
             return RegistrationResult.REPAIRED if link.pk in self._repairing else RegistrationResult.REGISTERED
-        # The user is gone or has another phone by now; or the UserID was another's.
+        # The user is deleted or has another phone now, or the UserID is another link's.
         return (
             RegistrationResult.POSTPONED
             if VerigatorUser.objects.filter(pk=link.pk).exists()
@@ -101,8 +101,10 @@ class Registering(Stage[VerigatorUser]):
 
 
 class Missing(Stage[VerigatorUser]):
-    """Records that the list did not have. Each is asked for by its UserID before it counts as lost: a list that came
-    out short must not have everybody registered anew."""
+    """Asks by UserID for each record that was not in the list, before it counts as lost.
+
+    A list that came out short must not have every user registered anew.
+    """
 
     def __init__(self, backend: BaseBackend, report: SyncReport, began: datetime) -> None:
         self._backend = backend
@@ -127,6 +129,8 @@ class Missing(Stage[VerigatorUser]):
 
 
 class Deleting(Stage[RemoteDeletion]):
+    """Deletes records at the provider."""
+
     def __init__(self, backend: BaseBackend, report: SyncReport, rows: Any) -> None:
         self._backend = backend
         self._report = report

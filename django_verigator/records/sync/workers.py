@@ -1,7 +1,6 @@
-"""Workers that only call the provider, while the thread that leads them does all the reading and writing.
+"""Worker threads that only call the provider; the thread that leads them reads and writes the database.
 
-So a bulk run needs one database connection, writes many answers in one short transaction, and meets SQLite's single
-writer with one writer.
+So a bulk run needs one database connection, stores many answers in one short transaction, and is one writer for SQLite.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from ...exceptions import InvalidDataError, ResourceAlreadyExistsError, Verigato
 Item = TypeVar("Item")
 
 DOWN_AFTER = 10
-"""So many calls in a row that the provider could not answer mean that it is down."""
+"""Failed calls in a row after which the provider counts as down."""
 
 LONGEST_PAUSE = 60
-"""Seconds a run waits when the provider asks for a pause; where it asks for more, the run ends."""
+"""Longest Retry-After (seconds) that a run waits for; a longer one ends the run."""
 
 _CATCH_UP = 0.25
 
@@ -41,14 +40,14 @@ _MOST_EACH = 32
 
 
 class NotCalledError(Exception):
-    """The run ends, or the item's lease is nearly over: nobody was asked."""
+    """The run ends, or the item's lease is nearly over: the provider was not asked."""
 
 
 class Pace:
-    """At most so many calls a second for all workers together, by the monotonic clock.
+    """The rate limit for the calls of all workers together, by the monotonic clock.
 
     Args:
-        per_second: 0 for as many as there can be.
+        per_second: calls per second; 0 for no limit.
     """
 
     def __init__(self, per_second: float) -> None:
@@ -57,24 +56,25 @@ class Pace:
         self._lock = threading.Lock()
 
     def reserve(self) -> float:
-        """Take the next place in the row; return the seconds until it comes."""
+        """Reserve the next call, and return the seconds until it may begin."""
         with self._lock:
             now = time.monotonic()
-            # A worker that woke up late may catch up a little; what was not used for longer is gone.
+            # A worker that woke up late may catch up a little; calls unused for longer are lost.
             place = max(self._next, now - _CATCH_UP if self._interval else 0.0)
             self._next = place + self._interval
             return place - now
 
     def pause(self, seconds: float) -> None:
+        """Let no call begin for so many seconds."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
 class Stage(Generic[Item]):
-    """What a stage of a run is made of: ``Pool.run`` calls the first and the last in the leading thread."""
+    """One kind of call of a run; ``WorkerPool.run`` calls ``fetch`` and ``settle`` in the leading thread."""
 
     def fetch(self, count: int) -> Sequence[Item]:
-        """Return up to so many items to call for; none when there are no more."""
+        """Return up to ``count`` items to call for; none when there are no more."""
         raise NotImplementedError
 
     def call(self, item: Item) -> Any:
@@ -87,17 +87,21 @@ class Stage(Generic[Item]):
         raise NotImplementedError
 
     def settle(self, answers: Sequence[tuple[Item, Any]]) -> Sequence[Item]:
-        """Write the answers down (an exception is one, too); return items to call for once more."""
+        """Store the answers, exceptions among them; return items to call for once more."""
         raise NotImplementedError
 
 
 class WorkerPool:
-    """A number of workers, to be used as a context manager.
+    """Worker threads, as a context manager.
+
+    Args:
+        workers: how many threads.
+        per_second: calls per second of all threads; 0 for no limit.
 
     Attributes:
-        stop: set it, and the calls under way are the last.
-        down: the error that made the provider count as down, or None. No call follows it.
-        why: why the last call that could not reach the provider could not, or "".
+        stop: when it is set, no call is begun any more.
+        down: the error after which the provider counts as down, or None. No call follows it.
+        why: the cause of the last call that could not reach the provider, or "".
     """
 
     def __init__(self, backend: BaseBackend, workers: int, per_second: float, stop: threading.Event | None = None):
@@ -116,6 +120,7 @@ class WorkerPool:
 
     @property
     def is_stopping(self) -> bool:
+        """Whether no call is begun any more."""
         return self.stop.is_set() or self.down is not None
 
     def __enter__(self) -> WorkerPool:
@@ -129,12 +134,16 @@ class WorkerPool:
         if kind is None or issubclass(kind, Exception):
             for thread in self._threads:
                 thread.join()
-        # Else somebody pressed Ctrl-C twice: the threads are daemons and end with the process.
+        # After a second Ctrl-C the threads, which are daemons, end with the process.
 
     def run(self, stage: Stage[Any], tick: Callable[[int], None]) -> None:
-        """Call for everything that the stage fetches; ``tick`` hears often how many are done.
+        """Call for everything that the stage fetches.
 
-        Raises whatever a call raised that is neither a VerigatorError nor NotCalledError, after all are settled.
+        Args:
+            tick: called about every second, with how many items are done.
+
+        Raises:
+            Exception: what a call raised that is neither VerigatorError nor NotCalledError, after all are settled.
         """
         self._start_threads()
         under_way, done, more, began = 0, 0, True, time.monotonic()
@@ -151,7 +160,7 @@ class WorkerPool:
             if answers:
                 broken = broken or next((answer for _, answer in answers if _is_a_bug(answer)), None)
                 again = stage.settle(answers)
-                # What nobody was asked about may be fetched again.
+                # Items that were not called for may be fetched again.
                 more = more or any(isinstance(answer, NotCalledError) for _, answer in answers)
                 under_way += self._submit(stage, again) - len(answers)
                 done += sum(not isinstance(answer, NotCalledError) for _, answer in answers) - len(again)
@@ -171,12 +180,11 @@ class WorkerPool:
         return len(items)
 
     def _chunk(self, rate: float) -> int:
-        """How many to fetch at once: enough that no worker waits for this thread, few enough that no lease grows old in
-        the row."""
+        """Return how many items to fetch at once: no worker waits for this thread, no lease runs out in the queue."""
         return min(max(int(rate * _BATCH_SECONDS), 2 * self._workers), self._most)
 
     def _collect(self, enough: int) -> list[tuple[Any, Any]]:
-        """Return the next answers: so many, if they come soon."""
+        """Return the next answers: ``enough`` of them, or those that arrive within _BATCH_SECONDS."""
         found: list[tuple[Any, Any]] = []
         with contextlib.suppress(Empty):
             found.append(self._answers.get(timeout=_TICK))
@@ -198,7 +206,7 @@ class WorkerPool:
                 self._answers.put((item, answer))
         finally:
             self._backend.close()
-            # A backend of the site's own may have asked the database.
+            # A site's own backend may have queried the database.
             connections.close_all()
 
     def _call(self, stage: Stage[Any], item: Any) -> Any:

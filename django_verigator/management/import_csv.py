@@ -1,4 +1,4 @@
-"""Reading the file of ``verigator_import``: CSV as spreadsheets and databases write it."""
+"""Read the file of ``verigator_import``: CSV as spreadsheets and databases write it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _DELIMITERS = ",;\t"
 
 
 def read(file: TextIO) -> Iterator[Row]:
-    """Yield the rows of a file from its beginning; one that cannot be read says so in ``problem``.
+    """Yield the rows of a file from its beginning; a row that cannot be read has a ``problem``.
 
-    The first line names the columns, in any order; it also shows whether commas, semicolons or tabs stand between them.
+    The first line names the columns, in any order; it also shows whether commas, semicolons or tabs separate them.
 
     Args:
         file: opened with ``newline=""`` and ``errors="surrogateescape"``.
@@ -61,8 +61,8 @@ def _head(reader: Iterator[list[str]]) -> list[str]:
         raise CommandError(f"The first line must name the columns {' and '.join(_NEEDED)}; missing: {missing}.")
     strange = [name for name in head if name not in COLUMNS]
     if strange:
-        # Not ignored: a UserID in a column that is not known would be lost, and its user registered anew. Shown as
-        # names are, since a file without a first line has a user's number here.
+        # Not ignored: a UserID in an unknown column would be lost, and its user registered anew. Shown as usernames
+        # are: in a file without headings this line has a user's number.
         names = ", ".join(map(shown.name, strange))
         raise CommandError(f"The first line names columns that are none of {', '.join(COLUMNS)}: {names}.")
     if len(set(head)) < len(head):
@@ -71,10 +71,10 @@ def _head(reader: Iterator[list[str]]) -> list[str]:
 
 
 def _column(name: str) -> str:
-    """The column that a heading means: "UserID" and "Phone number" as well as their own names."""
-    plain = re.sub(r"[\s_-]", "", name.lower())
-    meant = {"phonenumber": "phone"} | {column.replace("_", ""): column for column in COLUMNS}
-    return meant.get(plain, name.strip())
+    """Return the column that a heading means: "UserID" and "Phone number" are headings too."""
+    letters = re.sub(r"[\s_-]", "", name.lower())
+    columns = {"phonenumber": "phone"} | {column.replace("_", ""): column for column in COLUMNS}
+    return columns.get(letters, name.strip())
 
 
 def _row(line: int, head: list[str], cells: list[str]) -> Row:
