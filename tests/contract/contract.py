@@ -2,7 +2,7 @@
 
 ``BackendContract`` is for all of them; ``LimitsContract`` for those whose provider lets codes expire and counts tries;
 ``WireContract`` for those that ask a provider over HTTP; ``NetworkContract`` and ``PatienceContract`` where a real
-network lies in between. A subclass brings a fixture ``rig``: a backend together with a provider to look into.
+network lies in between. A subclass brings a fixture ``setup``: a backend together with a provider to look into.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Rig(ABC):
         """How many messages went out in all."""
 
 
-class LimitsRig(Rig):
+class LimitsSetup(Rig):
     tries: ClassVar[int] = 5
 
     @abstractmethod
@@ -56,7 +56,7 @@ class LimitsRig(Rig):
         """Let so much time pass at the provider."""
 
 
-class WireRig(Rig):
+class WireSetup(Rig):
     """Attributes:
     strange_starts, strange_checks: answers that the provider never gives, as keyword arguments of ``answer``; the
         latter are no verdict, or contradict themselves.
@@ -74,7 +74,7 @@ class WireRig(Rig):
         """How many calls have come to the provider."""
 
 
-class NetworkRig(WireRig):
+class NetworkSetup(WireSetup):
     @abstractmethod
     def hurry(self) -> None:
         """Build the backend anew, with a total time-out of a second."""
@@ -98,10 +98,10 @@ def recipient(backend: BaseBackend, phone_number: str = ALICE, name: str = "alic
     return Recipient(backend.register(phone_number, name) if backend.keeps_users else "", phone_number)
 
 
-def is_refused(rig: Rig, to: Recipient, pin: str, reference: str) -> bool:
+def is_refused(setup: Rig, to: Recipient, pin: str, reference: str) -> bool:
     """Whether this is no proof: the verdict says no, or there is none to be had."""
     try:
-        verdict = rig.backend.check(to, pin, reference)
+        verdict = setup.backend.check(to, pin, reference)
     except NoSuchResourceError:
         return True
     assert isinstance(verdict, Checked)
@@ -110,72 +110,72 @@ def is_refused(rig: Rig, to: Recipient, pin: str, reference: str) -> bool:
 
 
 class BackendContract:
-    def test_start__sends_one_code_and_says_how(self, rig: Rig) -> None:
-        to = recipient(rig.backend)
-        started = rig.backend.start(to, METHOD_SMS, timeout=5)
+    def test_start__sends_one_code_and_says_how(self, setup: Rig) -> None:
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS, timeout=5)
         assert isinstance(started, Started)
         assert started.method == METHOD_SMS
         assert isinstance(started.reference, str)
         assert len(started.reference) <= 255
-        assert rig.sendings() == 1
-        assert rig.last_pin(ALICE).isdigit()
+        assert setup.sendings() == 1
+        assert setup.last_pin(ALICE).isdigit()
 
-    def test_start__by_a_method_the_user_has_not_got_sends_a_text_and_says_so(self, rig: Rig) -> None:
-        assert set(rig.backend.methods) <= {METHOD_SMS, METHOD_TOTP}
-        assert METHOD_SMS in rig.backend.methods
-        assert rig.backend.start(recipient(rig.backend), METHOD_TOTP).method == METHOD_SMS
-        assert rig.sendings() == 1
+    def test_start__by_a_method_the_user_has_not_got_sends_a_text_and_says_so(self, setup: Rig) -> None:
+        assert set(setup.backend.methods) <= {METHOD_SMS, METHOD_TOTP}
+        assert METHOD_SMS in setup.backend.methods
+        assert setup.backend.start(recipient(setup.backend), METHOD_TOTP).method == METHOD_SMS
+        assert setup.sendings() == 1
 
-    def test_check__right_pin_is_right_once(self, rig: Rig) -> None:
-        to = recipient(rig.backend)
-        started = rig.backend.start(to, METHOD_SMS)
-        pin = rig.last_pin(ALICE)
-        verdict = rig.backend.check(to, pin, started.reference, timeout=5)
+    def test_check__right_pin_is_right_once(self, setup: Rig) -> None:
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS)
+        pin = setup.last_pin(ALICE)
+        verdict = setup.backend.check(to, pin, started.reference, timeout=5)
         assert verdict.verified is True
         assert (verdict.expired, verdict.throttled) == (False, False)
         assert verdict.method in ("", METHOD_SMS)
-        assert is_refused(rig, to, pin, started.reference)
+        assert is_refused(setup, to, pin, started.reference)
 
-    def test_check__needs_no_phone_number(self, rig: Rig) -> None:
+    def test_check__needs_no_phone_number(self, setup: Rig) -> None:
         """The flows do not know it any more when the PIN comes: the phone may have changed meanwhile."""
-        to = recipient(rig.backend)
-        started = rig.backend.start(to, METHOD_SMS)
-        assert rig.backend.check(Recipient(to.user_id), rig.last_pin(ALICE), started.reference).verified is True
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS)
+        assert setup.backend.check(Recipient(to.user_id), setup.last_pin(ALICE), started.reference).verified is True
 
     @pytest.mark.parametrize("pin", ["wrong", "00000000", "0", "x", "１２３４", "' OR 1=1", "%00", "a" * 300, "-1"])
-    def test_check__wrong_pin_is_wrong_and_the_right_one_still_right(self, rig: Rig, pin: str) -> None:
-        to = recipient(rig.backend)
-        started = rig.backend.start(to, METHOD_SMS)
-        right = rig.last_pin(ALICE)
+    def test_check__wrong_pin_is_wrong_and_the_right_one_still_right(self, setup: Rig, pin: str) -> None:
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS)
+        right = setup.last_pin(ALICE)
         try:
-            assert is_refused(rig, to, wrong(right) if pin == "wrong" else pin, started.reference)
+            assert is_refused(setup, to, wrong(right) if pin == "wrong" else pin, started.reference)
         except VerigatorError:  # what is no PIN at all may be refused as such
             assert pin != "wrong"
-        assert rig.backend.check(to, right, started.reference).verified is True
+        assert setup.backend.check(to, right, started.reference).verified is True
 
-    def test_check__pin_of_another_user_is_wrong(self, rig: Rig) -> None:
-        alice, bob = recipient(rig.backend), recipient(rig.backend, BOB, "bob")
-        references = [rig.backend.start(to, METHOD_SMS).reference for to in (alice, bob)]
-        if rig.last_pin(ALICE) == rig.last_pin(BOB):
-            references[1] = rig.backend.start(bob, METHOD_SMS).reference
-        assert is_refused(rig, alice, rig.last_pin(BOB), references[0])
-        assert rig.backend.check(bob, rig.last_pin(BOB), references[1]).verified is True
+    def test_check__pin_of_another_user_is_wrong(self, setup: Rig) -> None:
+        alice, bob = recipient(setup.backend), recipient(setup.backend, BOB, "bob")
+        references = [setup.backend.start(to, METHOD_SMS).reference for to in (alice, bob)]
+        if setup.last_pin(ALICE) == setup.last_pin(BOB):
+            references[1] = setup.backend.start(bob, METHOD_SMS).reference
+        assert is_refused(setup, alice, setup.last_pin(BOB), references[0])
+        assert setup.backend.check(bob, setup.last_pin(BOB), references[1]).verified is True
 
-    def test_check__what_was_never_started_is_refused(self, rig: Rig) -> None:
-        to = recipient(rig.backend)
-        assert is_refused(rig, to, "1234", "")
-        assert is_refused(rig, to, "1234", "no-such-reference")
-        assert rig.sendings() == 0
+    def test_check__what_was_never_started_is_refused(self, setup: Rig) -> None:
+        to = recipient(setup.backend)
+        assert is_refused(setup, to, "1234", "")
+        assert is_refused(setup, to, "1234", "no-such-reference")
+        assert setup.sendings() == 0
 
-    def test_start__again_makes_a_pin_that_counts(self, rig: Rig) -> None:
-        to = recipient(rig.backend)
-        rig.backend.start(to, METHOD_SMS)
-        started = rig.backend.start(to, METHOD_SMS)
-        assert rig.sendings() == 2
-        assert rig.backend.check(to, rig.last_pin(ALICE), started.reference).verified is True
+    def test_start__again_makes_a_pin_that_counts(self, setup: Rig) -> None:
+        to = recipient(setup.backend)
+        setup.backend.start(to, METHOD_SMS)
+        started = setup.backend.start(to, METHOD_SMS)
+        assert setup.sendings() == 2
+        assert setup.backend.check(to, setup.last_pin(ALICE), started.reference).verified is True
 
-    def test_records__live_from_register_to_unregister(self, rig: Rig) -> None:
-        backend = rig.backend
+    def test_records__live_from_register_to_unregister(self, setup: Rig) -> None:
+        backend = setup.backend
         if not backend.keeps_users:
             for call in (lambda: backend.register(ALICE, "alice"), lambda: backend.unregister("x")):
                 with pytest.raises(NotImplementedError):
@@ -196,27 +196,27 @@ class BackendContract:
             backend.start(Recipient(user_id, ALICE), METHOD_SMS)
 
     @pytest.mark.threat("F09")
-    def test_backend__shows_and_carries_no_credential(self, rig: Rig) -> None:
-        to = recipient(rig.backend)
-        started = rig.backend.start(to, METHOD_SMS)
-        shown = f"{rig.backend!r}{rig.backend!s}{to!r}{started!r}".replace(started.reference, "")
-        assert [secret for secret in (*CANARIES, ALICE, rig.last_pin(ALICE)) if secret in shown] == []
+    def test_backend__shows_and_carries_no_credential(self, setup: Rig) -> None:
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS)
+        shown = f"{setup.backend!r}{setup.backend!s}{to!r}{started!r}".replace(started.reference, "")
+        assert [secret for secret in (*CANARIES, ALICE, setup.last_pin(ALICE)) if secret in shown] == []
         for carry in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError):
-                carry(rig.backend)
+                carry(setup.backend)
 
-    def test_threads__share_it(self, rig: Rig) -> None:
-        users = [(recipient(rig.backend, f"+3725550{n:04}", f"user-{n}"), f"+3725550{n:04}") for n in range(8)]
+    def test_threads__share_it(self, setup: Rig) -> None:
+        users = [(recipient(setup.backend, f"+3725550{n:04}", f"user-{n}"), f"+3725550{n:04}") for n in range(8)]
         verdicts: list[bool] = []
         errors: list[BaseException] = []
 
         def log_in(to: Recipient, number: str) -> None:
             try:
                 for _ in range(3):
-                    reference = rig.backend.start(to, METHOD_SMS, timeout=5).reference
-                    pin = rig.last_pin(number)
-                    verdicts.append(rig.backend.check(to, wrong(pin), reference, timeout=5).verified)
-                    verdicts.append(rig.backend.check(to, pin, reference, timeout=5).verified)
+                    reference = setup.backend.start(to, METHOD_SMS, timeout=5).reference
+                    pin = setup.last_pin(number)
+                    verdicts.append(setup.backend.check(to, wrong(pin), reference, timeout=5).verified)
+                    verdicts.append(setup.backend.check(to, pin, reference, timeout=5).verified)
             except BaseException as error:  # noqa: BLE001 - told by the assertion
                 errors.append(error)
 
@@ -228,43 +228,43 @@ class BackendContract:
         assert errors == []
         assert sorted(verdicts) == [False] * 24 + [True] * 24
 
-    def test_checks__are_messages_and_empty_here(self, rig: Rig) -> None:
-        assert rig.backend.system_checks() == []
-        assert isinstance(rig.backend.alias, str)
-        assert rig.backend.total_timeout > 0
-        assert isinstance(rig.backend.is_stand_in, bool)
+    def test_checks__are_messages_and_empty_here(self, setup: Rig) -> None:
+        assert setup.backend.system_checks() == []
+        assert isinstance(setup.backend.alias, str)
+        assert setup.backend.total_timeout > 0
+        assert isinstance(setup.backend.is_stand_in, bool)
 
 
 class LimitsContract:
     """For providers whose codes expire after five minutes, and who count wrong tries."""
 
-    def test_check__code_that_expired(self, rig: LimitsRig) -> None:
-        to = recipient(rig.backend)
-        started = rig.backend.start(to, METHOD_SMS)
-        rig.wait(301)
-        assert rig.backend.check(to, rig.last_pin(ALICE), started.reference) == Checked(
+    def test_check__code_that_expired(self, setup: LimitsSetup) -> None:
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS)
+        setup.wait(301)
+        assert setup.backend.check(to, setup.last_pin(ALICE), started.reference) == Checked(
             False, expired=True, method=METHOD_SMS
         )
 
-    def test_check__too_many_tries(self, rig: LimitsRig) -> None:
-        to = recipient(rig.backend)
-        started = rig.backend.start(to, METHOD_SMS)
-        pin = rig.last_pin(ALICE)
-        verdicts = [rig.backend.check(to, wrong(pin), started.reference) for _ in range(rig.tries)]
-        assert verdicts == [Checked(False, method=METHOD_SMS)] * rig.tries
-        assert rig.backend.check(to, pin, started.reference) == Checked(False, throttled=True, method=METHOD_SMS)
+    def test_check__too_many_tries(self, setup: LimitsSetup) -> None:
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS)
+        pin = setup.last_pin(ALICE)
+        verdicts = [setup.backend.check(to, wrong(pin), started.reference) for _ in range(setup.tries)]
+        assert verdicts == [Checked(False, method=METHOD_SMS)] * setup.tries
+        assert setup.backend.check(to, pin, started.reference) == Checked(False, throttled=True, method=METHOD_SMS)
 
 
-def failure(rig: WireRig, call: str, *, calls: int = 1) -> VerigatorError:
+def failure(setup: WireSetup, call: str, *, calls: int = 1) -> VerigatorError:
     """What "start" or "check" ends in: in time, after so many calls to the provider at most, and without a secret."""
-    to = recipient_of_before(rig)
-    before = rig.calls()
-    with in_time(rig.backend.total_timeout), pytest.raises(VerigatorError) as caught:
+    to = recipient_of_before(setup)
+    before = setup.calls()
+    with in_time(setup.backend.total_timeout), pytest.raises(VerigatorError) as caught:
         if call == "start":
-            rig.backend.start(to, METHOD_SMS)
+            setup.backend.start(to, METHOD_SMS)
         else:
-            rig.backend.check(to, PIN, "reference")
-    assert rig.calls() - before <= calls
+            setup.backend.check(to, PIN, "reference")
+    assert setup.calls() - before <= calls
     error = caught.value
     assert error.__context__ is None
     shown = f"{error!s}{error!r}{error.__dict__}"
@@ -282,49 +282,49 @@ class WireContract:
     @pytest.mark.threat("M03", "M04")
     @each_call
     @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 405, 409, 418, 422, 429, 500, 502, 503, 504])
-    def test_status__that_is_no_success(self, rig: WireRig, call: str, status: int) -> None:
+    def test_status__that_is_no_success(self, setup: WireSetup, call: str, status: int) -> None:
         headers = {"Location": "https://evil.example/"} if status < 400 else {}
-        rig.answer(status=status, body=b'canary {"verified": true} VERIFIED', headers=headers)
+        setup.answer(status=status, body=b'canary {"verified": true} VERIFIED', headers=headers)
         # After a 404 a backend may ask whether what the record belongs to is there; that is no second start.
-        error = failure(rig, call, calls=2 if status == 404 else 1)
+        error = failure(setup, call, calls=2 if status == 404 else 1)
         assert error.sent is True
         assert error.status == status
 
     @pytest.mark.threat("R10", "M11")
     @each_call
     @pytest.mark.parametrize(("text", "wait"), [("17", 17), ("315360000", 3600), ("abc", None)])
-    def test_wait__is_taken_over_and_bounded(self, rig: WireRig, call: str, text: str, wait: int | None) -> None:
-        rig.answer(status=429, headers={"Retry-After": text})
-        assert failure(rig, call).retry_after == wait
+    def test_wait__is_taken_over_and_bounded(self, setup: WireSetup, call: str, text: str, wait: int | None) -> None:
+        setup.answer(status=429, headers={"Retry-After": text})
+        assert failure(setup, call).retry_after == wait
 
     @pytest.mark.threat("M01", "M02", "M09", "M10")
-    def test_strange_answer_to_a_check__is_never_a_yes(self, rig: WireRig) -> None:
-        to = recipient_of_before(rig)
-        assert len(rig.strange_checks) > 20
-        for name, answer in rig.strange_checks.items():
-            rig.answer(**answer)
+    def test_strange_answer_to_a_check__is_never_a_yes(self, setup: WireSetup) -> None:
+        to = recipient_of_before(setup)
+        assert len(setup.strange_checks) > 20
+        for name, answer in setup.strange_checks.items():
+            setup.answer(**answer)
             verdicts: list[bool] = []
             with suppress(VerigatorError):
-                verdicts.append(rig.backend.check(to, PIN, "reference").verified)
+                verdicts.append(setup.backend.check(to, PIN, "reference").verified)
             assert verdicts in ([], [False]), name
 
     @pytest.mark.threat("M01", "M02")
-    def test_strange_answer_to_a_start__is_an_invalid_one(self, rig: WireRig) -> None:
-        to = recipient_of_before(rig)
-        assert len(rig.strange_starts) > 15
-        for name, answer in rig.strange_starts.items():
-            rig.answer(**answer)
+    def test_strange_answer_to_a_start__is_an_invalid_one(self, setup: WireSetup) -> None:
+        to = recipient_of_before(setup)
+        assert len(setup.strange_starts) > 15
+        for name, answer in setup.strange_starts.items():
+            setup.answer(**answer)
             with pytest.raises(InvalidResponseError) as caught:
-                rig.backend.start(to, METHOD_SMS)
+                setup.backend.start(to, METHOD_SMS)
             assert caught.value.sent is True, name
 
-    def test_provider_that_is_back__is_used_again(self, rig: WireRig) -> None:
-        rig.answer(status=503)
-        assert isinstance(failure(rig, "start"), InternalError)
-        rig.answer()
-        to = recipient(rig.backend)
-        started = rig.backend.start(to, METHOD_SMS)
-        assert rig.backend.check(to, rig.last_pin(ALICE), started.reference).verified is True
+    def test_provider_that_is_back__is_used_again(self, setup: WireSetup) -> None:
+        setup.answer(status=503)
+        assert isinstance(failure(setup, "start"), InternalError)
+        setup.answer()
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS)
+        assert setup.backend.check(to, setup.last_pin(ALICE), started.reference).verified is True
 
 
 Faults = dict[str, tuple[dict[str, Any], Any]]
@@ -346,9 +346,9 @@ BREAKS: Faults = {
 }
 
 
-def failure_after_sending(rig: NetworkRig, call: str, fault: dict[str, Any], kind: Any) -> None:
-    rig.cut(**fault)
-    error = failure(rig, call)
+def failure_after_sending(setup: NetworkSetup, call: str, fault: dict[str, Any], kind: Any) -> None:
+    setup.cut(**fault)
+    error = failure(setup, call)
     assert isinstance(error, kind)
     assert error.sent is True
 
@@ -357,19 +357,19 @@ class NetworkContract:
     @pytest.mark.threat("R06", "R07", "M06")
     @each_call
     @pytest.mark.parametrize("name", BREAKS)
-    def test_network_that_breaks_after_sending(self, rig: NetworkRig, call: str, name: str) -> None:
-        failure_after_sending(rig, call, *BREAKS[name])
+    def test_network_that_breaks_after_sending(self, setup: NetworkSetup, call: str, name: str) -> None:
+        failure_after_sending(setup, call, *BREAKS[name])
 
     @pytest.mark.threat("R01")
     @each_call
-    def test_nobody_listens(self, rig: NetworkRig, call: str) -> None:
-        to = recipient_of_before(rig)
-        rig.vanish()
+    def test_nobody_listens(self, setup: NetworkSetup, call: str) -> None:
+        to = recipient_of_before(setup)
+        setup.vanish()
         with pytest.raises(ConnectionFailedError) as caught:
             if call == "start":
-                rig.backend.start(to, METHOD_SMS)
+                setup.backend.start(to, METHOD_SMS)
             else:
-                rig.backend.check(to, PIN, "reference")
+                setup.backend.check(to, PIN, "reference")
         assert caught.value.sent is False
 
 
@@ -379,11 +379,11 @@ class PatienceContract:
     @pytest.mark.threat("R04", "R05", "M07")
     @each_call
     @pytest.mark.parametrize("name", STALLS)
-    def test_network_that_stalls_after_sending(self, rig: NetworkRig, call: str, name: str) -> None:
-        rig.hurry()
-        failure_after_sending(rig, call, *STALLS[name])
+    def test_network_that_stalls_after_sending(self, setup: NetworkSetup, call: str, name: str) -> None:
+        setup.hurry()
+        failure_after_sending(setup, call, *STALLS[name])
 
 
-def recipient_of_before(rig: Rig) -> Recipient:
+def recipient_of_before(setup: Rig) -> Recipient:
     """Somebody who was registered in better days."""
-    return Recipient("8d0c9c2e-0000-4000-8000-000000000001" if rig.backend.keeps_users else "", ALICE)
+    return Recipient("8d0c9c2e-0000-4000-8000-000000000001" if setup.backend.keeps_users else "", ALICE)

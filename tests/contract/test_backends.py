@@ -8,46 +8,46 @@ from contextlib import ExitStack
 import pytest
 
 from .contract import BackendContract, LimitsContract, NetworkContract, PatienceContract, Rig, WireContract
-from .rigs import ConsoleRig, LocMemRig, NumberVerification, ResponsesRig, SandboxRig, Verigator
+from .setups import ConsoleSetup, LocMemSetup, NumberVerification, ResponsesSetup, SandboxSetup, Verigator
 
 
 class TestLocMem(BackendContract):
     @pytest.fixture
-    def rig(self) -> Rig:
-        return LocMemRig()
+    def setup(self) -> Rig:
+        return LocMemSetup()
 
 
 class TestLocMemWithoutUserRecords(BackendContract):
     @pytest.fixture
-    def rig(self) -> Rig:
-        return LocMemRig(keeps_users=False)
+    def setup(self) -> Rig:
+        return LocMemSetup(keeps_users=False)
 
 
 class TestConsole(BackendContract):
     @pytest.fixture
-    def rig(self) -> Rig:
-        return ConsoleRig()
+    def setup(self) -> Rig:
+        return ConsoleSetup()
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
 class TestOverResponses(BackendContract, LimitsContract, WireContract):
     @pytest.fixture
-    def rig(self, product: type[Verigator | NumberVerification]) -> Iterator[Rig]:
+    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Rig]:
         with ExitStack() as stack:
-            yield ResponsesRig(stack, product())
+            yield ResponsesSetup(stack, product())
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
 class TestOverHttp(BackendContract, LimitsContract, WireContract, NetworkContract):
     @pytest.fixture
-    def rig(self, product: type[Verigator | NumberVerification]) -> Iterator[Rig]:
+    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Rig]:
         with ExitStack() as stack:
-            yield SandboxRig(stack, product(), tls=False)
+            yield SandboxSetup(stack, product(), tls=False)
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
 class TestOverTls(BackendContract, LimitsContract, WireContract, NetworkContract, PatienceContract):
     @pytest.fixture
-    def rig(self, product: type[Verigator | NumberVerification]) -> Iterator[Rig]:
+    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Rig]:
         with ExitStack() as stack:
-            yield SandboxRig(stack, product(), tls=True)
+            yield SandboxSetup(stack, product(), tls=True)

@@ -15,7 +15,7 @@ from django.core.checks import run_checks
 
 from django_verigator import checks
 
-from .contract import CANARIES, BackendContract, LimitsContract, LimitsRig, Rig, WireContract, WireRig
+from .contract import CANARIES, BackendContract, LimitsContract, LimitsSetup, Rig, WireContract, WireSetup
 from .pigeon_post import ENDPOINT, PigeonPostBackend
 
 LIFE = 300
@@ -48,7 +48,7 @@ class PigeonPost:
         message = self.messages.get(match[1]) if match and method == "POST" else None
         if message is None or message.is_over:
             return 404, {}
-        if message.tries >= LimitsRig.tries:
+        if message.tries >= LimitsSetup.tries:
             return 200, {"result": "enough"}
         if self.now > message.sent + LIFE:
             return 200, {"result": "late"}
@@ -57,7 +57,7 @@ class PigeonPost:
         return 200, {"result": "right" if message.is_over else "wrong"}
 
 
-class PigeonRig(LimitsRig, WireRig):
+class PigeonSetup(LimitsSetup, WireSetup):
     strange_starts: ClassVar[dict[str, dict[str, Any]]] = {
         name: {"body": body}
         for name, body in {
@@ -118,9 +118,9 @@ class PigeonRig(LimitsRig, WireRig):
 
 class TestPigeonPost(BackendContract, LimitsContract, WireContract):
     @pytest.fixture
-    def rig(self) -> Iterator[Rig]:
+    def setup(self) -> Iterator[Rig]:
         with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
-            yield PigeonRig(mock)
+            yield PigeonSetup(mock)
 
 
 def test_settings__name_it_like_any_other(settings: Any) -> None:

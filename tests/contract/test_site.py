@@ -18,7 +18,7 @@ from tests.deadlines import in_time
 from tests.site.models import User
 
 from .contract import BREAKS, STALLS
-from .rigs import NumberVerification, SandboxRig, Verigator
+from .setups import NumberVerification, SandboxSetup, Verigator
 
 PIN_PAGE = "/accounts/verify/"
 CERTIFICATES = ["selfsigned.pem", "wronghost.pem", "expired.pem"]
@@ -29,21 +29,21 @@ ERRORS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=[Verigator, NumberVerification])
-def rig(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxRig]:
+def setup(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxSetup]:
     with ExitStack() as stack:
-        rig = SandboxRig(stack, request.param(), tls=True)
-        monkeypatch.setitem(backends._built, "default", rig.backend)
-        yield rig
+        setup = SandboxSetup(stack, request.param(), tls=True)
+        monkeypatch.setitem(backends._built, "default", setup.backend)
+        yield setup
 
 
 @pytest.fixture
-def alice(rig: SandboxRig, alice: User) -> User:
+def alice(setup: SandboxSetup, alice: User) -> User:
     """Registered at this provider."""
     return alice
 
 
 @pytest.fixture
-def db(rig: SandboxRig, db: None) -> None:
+def db(setup: SandboxSetup, db: None) -> None:
     """The provider is there before the first user is."""
 
 
@@ -58,8 +58,8 @@ def start_over() -> Client:
 class Watch:
     """No request of ours may outlive the provider's total and the grace."""
 
-    def __init__(self, rig: SandboxRig) -> None:
-        self.most = rig.backend.total_timeout
+    def __init__(self, setup: SandboxSetup) -> None:
+        self.most = setup.backend.total_timeout
 
     def post(self, browser: Client, url: str, data: dict[str, str]) -> Any:
         with in_time(self.most):
@@ -68,35 +68,35 @@ class Watch:
         return response
 
 
-def test_control__an_honest_answer_lets_in(rig: SandboxRig, alice: User) -> None:
+def test_control__an_honest_answer_lets_in(setup: SandboxSetup, alice: User) -> None:
     browser = Client()
     assert give_password(browser)["Location"] == PIN_PAGE
-    assert browser.post(PIN_PAGE, {"pin": rig.last_pin(PHONE)})["Location"] == "/private/"
+    assert browser.post(PIN_PAGE, {"pin": setup.last_pin(PHONE)})["Location"] == "/private/"
     assert browser.session[SESSION_KEY] == str(alice.pk)
 
 
 @pytest.mark.threat("M01", "M02", "M03", "M04", "M09", "M10")
-def test_lie_about_a_pin__lets_nobody_in(rig: SandboxRig, alice: User) -> None:
-    watch, logins = Watch(rig), 0
-    for name, answer in {**rig.strange_checks, **ERRORS}.items():
+def test_lie_about_a_pin__lets_nobody_in(setup: SandboxSetup, alice: User) -> None:
+    watch, logins = Watch(setup), 0
+    for name, answer in {**setup.strange_checks, **ERRORS}.items():
         browser = start_over()
-        rig.answer()
+        setup.answer()
         assert give_password(browser)["Location"] == PIN_PAGE, name
-        pin = rig.last_pin(PHONE)
-        rig.answer(**answer)
-        before = rig.calls()
+        pin = setup.last_pin(PHONE)
+        setup.answer(**answer)
+        before = setup.calls()
         watch.post(browser, PIN_PAGE, {"pin": pin})
-        assert rig.calls() == before + 1, name
+        assert setup.calls() == before + 1, name
         logins += SESSION_KEY in browser.session
     assert logins == 0
 
 
 @pytest.mark.threat("M01", "M02", "M03", "M04")
-def test_strange_answer_to_a_start__lets_nobody_in(rig: SandboxRig, alice: User) -> None:
-    watch, logins = Watch(rig), 0
-    for answer in {**rig.strange_starts, **ERRORS}.values():
+def test_strange_answer_to_a_start__lets_nobody_in(setup: SandboxSetup, alice: User) -> None:
+    watch, logins = Watch(setup), 0
+    for answer in {**setup.strange_starts, **ERRORS}.values():
         browser = start_over()
-        rig.answer(**answer)
+        setup.answer(**answer)
         watch.post(browser, "/accounts/login/", {"username": "alice", "password": PASSWORD})
         watch.post(browser, PIN_PAGE, {"pin": WRONG_PIN})
         assert browser.get(PIN_PAGE).status_code in (HTTPStatus.OK, HTTPStatus.FOUND)
@@ -107,10 +107,10 @@ def test_strange_answer_to_a_start__lets_nobody_in(rig: SandboxRig, alice: User)
 @pytest.mark.threat("M08")
 @pytest.mark.parametrize("certificate", CERTIFICATES)
 def test_bad_certificate__lets_nobody_in_and_sees_nothing(
-    rig: SandboxRig, alice: User, monkeypatch: pytest.MonkeyPatch, certificate: str
+    setup: SandboxSetup, alice: User, monkeypatch: pytest.MonkeyPatch, certificate: str
 ) -> None:
     with ExitStack() as stack:
-        bad = SandboxRig(stack, type(rig.product)(), tls=True, certificate=certificate)
+        bad = SandboxSetup(stack, type(setup.product)(), tls=True, certificate=certificate)
         monkeypatch.setitem(backends._built, "default", bad.backend)
         browser = Client()
         watch = Watch(bad)
@@ -123,15 +123,15 @@ def test_bad_certificate__lets_nobody_in_and_sees_nothing(
 @pytest.mark.threat("R04", "R05", "M06", "M07")
 @pytest.mark.parametrize("fault", ["headers that drip", "compressed"])
 def test_provider_that_stalls__costs_its_deadline_at_most(
-    rig: SandboxRig, alice: User, monkeypatch: pytest.MonkeyPatch, fault: str
+    setup: SandboxSetup, alice: User, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     browser = Client()
     give_password(browser)
-    pin = rig.last_pin(PHONE)
-    rig.hurry()
-    monkeypatch.setitem(backends._built, "default", rig.backend)
-    rig.cut(**{**BREAKS, **STALLS}[fault][0])
-    watch = Watch(rig)
+    pin = setup.last_pin(PHONE)
+    setup.hurry()
+    monkeypatch.setitem(backends._built, "default", setup.backend)
+    setup.cut(**{**BREAKS, **STALLS}[fault][0])
+    watch = Watch(setup)
     watch.post(browser, PIN_PAGE, {"pin": pin})
     watch.post(start_over(), "/accounts/login/", {"username": "alice", "password": PASSWORD})
     assert SESSION_KEY not in browser.session

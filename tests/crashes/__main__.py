@@ -1,4 +1,4 @@
-"""``python -m tests.kills --kills 1000 --seed 1``: on SQLite, or as VERIGATOR_TEST_DATABASE says."""
+"""``python -m tests.crashes --kills 1000 --seed 1``: on SQLite, or as VERIGATOR_TEST_DATABASE says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.conf import settings
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.crashes", description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

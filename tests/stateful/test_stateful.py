@@ -1,6 +1,6 @@
 """A long random walk over the site. By hand, for as long as you like, and another way each time:
 
-    VERIGATOR_WALK_STEPS=200000 python -m pytest tests/walk -s
+    VERIGATOR_WALK_STEPS=200000 python -m pytest tests/stateful -s
 
 It prints its seed; with VERIGATOR_WALK_SEED it goes the same way again.
 """

@@ -1,4 +1,4 @@
-"""A few of the kills that ``python -m tests.kills`` makes by the thousand."""
+"""A few of the kills that ``python -m tests.crashes`` makes by the thousand."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from django_verigator.sandbox.http_messages import Request
 from django_verigator.sandbox.provider import Provider
 from django_verigator.sandbox.store import Store
 
-from .contract import CANARIES, LimitsRig, NetworkRig, Rig, WireRig
+from .contract import CANARIES, LimitsSetup, NetworkSetup, Rig, WireSetup
 
 CERTS = Path(__file__).parents[1] / "client" / "certs"
 PATIENT = {"connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 8.0}
@@ -33,7 +33,7 @@ PATIENT = {"connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 8.0}
 HASTY = {"connect_timeout": 1.0, "read_timeout": 0.3, "total_timeout": 1.0}
 
 
-class LocMemRig(Rig):
+class LocMemSetup(Rig):
     def __init__(self, *, keeps_users: bool = True) -> None:
         self.backend = LocMemBackend("default", keeps_users=keeps_users)
 
@@ -44,7 +44,7 @@ class LocMemRig(Rig):
         return len(locmem.outbox)
 
 
-class ConsoleRig(LocMemRig):
+class ConsoleSetup(LocMemSetup):
     def __init__(self) -> None:
         self.backend = ConsoleBackend("default")
 
@@ -181,7 +181,7 @@ class NumberVerification(_Product):
         return NumberVerificationBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
 
 
-class _ProviderRig(LimitsRig, WireRig):
+class _ProviderRig(LimitsSetup, WireSetup):
     """The sandbox's provider."""
 
     provider: Provider
@@ -200,7 +200,7 @@ class _ProviderRig(LimitsRig, WireRig):
         self.provider.advance(seconds)
 
 
-class ResponsesRig(_ProviderRig):
+class ResponsesSetup(_ProviderRig):
     """No network at all: ``responses`` catches each request and hands it to the sandbox's provider."""
 
     endpoint = "https://provider.example"
@@ -237,7 +237,7 @@ class ResponsesRig(_ProviderRig):
         return len(self._mock.calls)
 
 
-class SandboxRig(_ProviderRig, NetworkRig):
+class SandboxSetup(_ProviderRig, NetworkSetup):
     """The sandbox on real HTTP, or on TLS with a certificate of the test CA."""
 
     def __init__(self, stack: ExitStack, product: _Product, *, tls: bool, certificate: str = "good.pem") -> None:

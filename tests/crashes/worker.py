@@ -1,4 +1,4 @@
-"""The processes that are killed: ``python -m tests.kills.worker JSON``.
+"""The processes that are killed: ``python -m tests.crashes.worker JSON``.
 
 Django is loaded once; for each line on standard input (a seed and an act) a fresh process is forked off, which begins
 with that act and goes on with others, until somebody kills it: it registers users, logs them in, changes their phones,

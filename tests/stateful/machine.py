@@ -113,7 +113,7 @@ POLICIES: tuple[dict[str, Any], ...] = (
     {"REQUIRED": "none"},
 )
 VERIGATOR = {
-    "BACKENDS": {"default": {"BACKEND": "tests.walk.provider.WalkBackend"}},
+    "BACKENDS": {"default": {"BACKEND": "tests.stateful.provider.WalkBackend"}},
     "PHONE": "phone_number",
     "STAND_IN": True,
     "LIMITS": LIMITS,

@@ -70,7 +70,7 @@ class Driver:
             "sandbox": sandbox.url,
         }
         self._nursery = subprocess.Popen(
-            [sys.executable, "-m", "tests.kills.worker", json.dumps(order)],
+            [sys.executable, "-m", "tests.crashes.worker", json.dumps(order)],
             cwd=ROOT,
             env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
             stdin=subprocess.PIPE,
