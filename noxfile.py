@@ -139,7 +139,7 @@ def tests(session: nox.Session, django: str) -> None:
     """The whole suite on SQLite."""
     install(session, django, "test", "lint", optional=workers(django))
     arguments = ["-n", "auto", "-m", "not browser", "--ignore=tests/servers"]
-    # The gate is measured on this one, and on all of it.
+    # Coverage is measured on this one, and on all of it.
     if (session.python, django) == OLD and not session.posargs:
         arguments += ["--cov", "--cov-report=term:skip-covered", f"--cov-fail-under={COVERED}"]
     pytest(session, *arguments)

@@ -11,10 +11,6 @@ import threading
 import time
 from itertools import count
 
-from django_verigator.records import sync
-from django_verigator.records.registration import RegistrationResult
-from django_verigator.records.sync import missing_links
-
 from . import setup
 
 USERS = 3000
@@ -121,6 +117,9 @@ def _sync(workers: int, users: int) -> float:
     from django.contrib.auth.models import User
 
     from django_verigator.models import RemoteDeletion
+    from django_verigator.records import sync
+    from django_verigator.records.registration import RegistrationResult
+    from django_verigator.records.sync import missing_links
 
     User.objects.all().delete()
     RemoteDeletion.objects.all().delete()

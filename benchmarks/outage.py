@@ -22,8 +22,6 @@ from typing import Any
 
 import requests
 
-from django_verigator.flows import recovery
-
 from . import outage_site, setup
 
 USERS = 50
@@ -317,6 +315,8 @@ def _prepare(options: dict[str, Any]) -> list[str]:
     from django.contrib.auth.models import User
 
     users = [User.objects.create_user(f"user{n}", password=PASSWORD, first_name=phone(n)) for n in range(USERS)]
+    from django_verigator.flows import recovery
+
     return [recovery.renew(user)[0] for user in users[:WITH_A_RECOVERY_CODE]]
 
 

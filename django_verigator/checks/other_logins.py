@@ -69,8 +69,8 @@ def check_logins(**kwargs: Any) -> list[checks.CheckMessage]:
         checks.Warning(
             f"The second step does not cover {', '.join(found)}: a password, or a token for it, lets in without one.",
             hint="Let the API take SessionAuthentication alone. Or give tokens out in a view that takes no name and no "
-            "password and makes the token for request.user, as docs/checks.md shows. Or silence this where no user who "
-            "owes the second step can use it.",
+            "password and makes the token for request.user, as docs/neighbours.md shows. Or silence this where no user "
+            "who owes the second step can use it.",
             id=check_ids.LOGIN_NOT_COVERED,
         )
     ]

@@ -58,7 +58,7 @@ def _check_limits() -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             f'VERIGATOR["LIMITS"]: {problem}.',
-            hint="See docs/limits.md for how to choose them.",
+            hint='See "PIN length and limits" in docs/security.md.',
             id=check_ids.LIMIT_VOID,
         )
         for problem in conf.loose_limits(conf.current().LIMITS)
@@ -93,7 +93,8 @@ def check_phone() -> list[checks.CheckMessage]:
         return [
             checks.Error(
                 f'VERIGATOR["PHONE"]: {dead_end}, so nobody would have a phone.',
-                hint='Name an attribute of the user ("profile.phone"), or a function with a colon ("shop.phones:of").',
+                hint='Name an attribute of the user ("profile.phone"), or a function with a colon ("shop.phones:of"). '
+                "Set it to None where users type theirs.",
                 id=check_ids.PHONE_LEADS_NOWHERE,
             )
         ]

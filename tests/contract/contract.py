@@ -34,7 +34,7 @@ CANARIES = ("canary-user", "canary-password")
 PIN = "271828182845"  # too long to be in an id by chance
 
 
-class Rig(ABC):
+class Setup(ABC):
     """A backend, with CANARIES as its credentials, and its provider."""
 
     backend: BaseBackend
@@ -48,7 +48,7 @@ class Rig(ABC):
         """How many messages went out in all."""
 
 
-class LimitsSetup(Rig):
+class LimitsSetup(Setup):
     tries: ClassVar[int] = 5
 
     @abstractmethod
@@ -56,7 +56,7 @@ class LimitsSetup(Rig):
         """Let so much time pass at the provider."""
 
 
-class WireSetup(Rig):
+class WireSetup(Setup):
     """Attributes:
     strange_starts, strange_checks: answers that the provider never gives, as keyword arguments of ``answer``; the
         latter are no verdict, or contradict themselves.
@@ -98,7 +98,7 @@ def recipient(backend: BaseBackend, phone_number: str = ALICE, name: str = "alic
     return Recipient(backend.register(phone_number, name) if backend.keeps_users else "", phone_number)
 
 
-def is_refused(setup: Rig, to: Recipient, pin: str, reference: str) -> bool:
+def is_refused(setup: Setup, to: Recipient, pin: str, reference: str) -> bool:
     """Whether this is no proof: the verdict says no, or there is none to be had."""
     try:
         verdict = setup.backend.check(to, pin, reference)
@@ -110,7 +110,7 @@ def is_refused(setup: Rig, to: Recipient, pin: str, reference: str) -> bool:
 
 
 class BackendContract:
-    def test_start__sends_one_code_and_says_how(self, setup: Rig) -> None:
+    def test_start__sends_one_code_and_says_how(self, setup: Setup) -> None:
         to = recipient(setup.backend)
         started = setup.backend.start(to, METHOD_SMS, timeout=5)
         assert isinstance(started, Started)
@@ -120,13 +120,13 @@ class BackendContract:
         assert setup.sendings() == 1
         assert setup.last_pin(ALICE).isdigit()
 
-    def test_start__by_a_method_the_user_has_not_got_sends_a_text_and_says_so(self, setup: Rig) -> None:
+    def test_start__by_a_method_the_user_has_not_got_sends_a_text_and_says_so(self, setup: Setup) -> None:
         assert set(setup.backend.methods) <= {METHOD_SMS, METHOD_TOTP}
         assert METHOD_SMS in setup.backend.methods
         assert setup.backend.start(recipient(setup.backend), METHOD_TOTP).method == METHOD_SMS
         assert setup.sendings() == 1
 
-    def test_check__right_pin_is_right_once(self, setup: Rig) -> None:
+    def test_check__right_pin_is_right_once(self, setup: Setup) -> None:
         to = recipient(setup.backend)
         started = setup.backend.start(to, METHOD_SMS)
         pin = setup.last_pin(ALICE)
@@ -136,14 +136,14 @@ class BackendContract:
         assert verdict.method in ("", METHOD_SMS)
         assert is_refused(setup, to, pin, started.reference)
 
-    def test_check__needs_no_phone_number(self, setup: Rig) -> None:
+    def test_check__needs_no_phone_number(self, setup: Setup) -> None:
         """The flows do not know it any more when the PIN comes: the phone may have changed meanwhile."""
         to = recipient(setup.backend)
         started = setup.backend.start(to, METHOD_SMS)
         assert setup.backend.check(Recipient(to.user_id), setup.last_pin(ALICE), started.reference).verified is True
 
     @pytest.mark.parametrize("pin", ["wrong", "00000000", "0", "x", "１２３４", "' OR 1=1", "%00", "a" * 300, "-1"])
-    def test_check__wrong_pin_is_wrong_and_the_right_one_still_right(self, setup: Rig, pin: str) -> None:
+    def test_check__wrong_pin_is_wrong_and_the_right_one_still_right(self, setup: Setup, pin: str) -> None:
         to = recipient(setup.backend)
         started = setup.backend.start(to, METHOD_SMS)
         right = setup.last_pin(ALICE)
@@ -153,7 +153,7 @@ class BackendContract:
             assert pin != "wrong"
         assert setup.backend.check(to, right, started.reference).verified is True
 
-    def test_check__pin_of_another_user_is_wrong(self, setup: Rig) -> None:
+    def test_check__pin_of_another_user_is_wrong(self, setup: Setup) -> None:
         alice, bob = recipient(setup.backend), recipient(setup.backend, BOB, "bob")
         references = [setup.backend.start(to, METHOD_SMS).reference for to in (alice, bob)]
         if setup.last_pin(ALICE) == setup.last_pin(BOB):
@@ -161,20 +161,20 @@ class BackendContract:
         assert is_refused(setup, alice, setup.last_pin(BOB), references[0])
         assert setup.backend.check(bob, setup.last_pin(BOB), references[1]).verified is True
 
-    def test_check__what_was_never_started_is_refused(self, setup: Rig) -> None:
+    def test_check__what_was_never_started_is_refused(self, setup: Setup) -> None:
         to = recipient(setup.backend)
         assert is_refused(setup, to, "1234", "")
         assert is_refused(setup, to, "1234", "no-such-reference")
         assert setup.sendings() == 0
 
-    def test_start__again_makes_a_pin_that_counts(self, setup: Rig) -> None:
+    def test_start__again_makes_a_pin_that_counts(self, setup: Setup) -> None:
         to = recipient(setup.backend)
         setup.backend.start(to, METHOD_SMS)
         started = setup.backend.start(to, METHOD_SMS)
         assert setup.sendings() == 2
         assert setup.backend.check(to, setup.last_pin(ALICE), started.reference).verified is True
 
-    def test_records__live_from_register_to_unregister(self, setup: Rig) -> None:
+    def test_records__live_from_register_to_unregister(self, setup: Setup) -> None:
         backend = setup.backend
         if not backend.keeps_users:
             for call in (lambda: backend.register(ALICE, "alice"), lambda: backend.unregister("x")):
@@ -196,7 +196,7 @@ class BackendContract:
             backend.start(Recipient(user_id, ALICE), METHOD_SMS)
 
     @pytest.mark.threat("F09")
-    def test_backend__shows_and_carries_no_credential(self, setup: Rig) -> None:
+    def test_backend__shows_and_carries_no_credential(self, setup: Setup) -> None:
         to = recipient(setup.backend)
         started = setup.backend.start(to, METHOD_SMS)
         shown = f"{setup.backend!r}{setup.backend!s}{to!r}{started!r}".replace(started.reference, "")
@@ -205,7 +205,7 @@ class BackendContract:
             with pytest.raises(TypeError):
                 carry(setup.backend)
 
-    def test_threads__share_it(self, setup: Rig) -> None:
+    def test_threads__share_it(self, setup: Setup) -> None:
         users = [(recipient(setup.backend, f"+3725550{n:04}", f"user-{n}"), f"+3725550{n:04}") for n in range(8)]
         verdicts: list[bool] = []
         errors: list[BaseException] = []
@@ -228,7 +228,7 @@ class BackendContract:
         assert errors == []
         assert sorted(verdicts) == [False] * 24 + [True] * 24
 
-    def test_checks__are_messages_and_empty_here(self, setup: Rig) -> None:
+    def test_checks__are_messages_and_empty_here(self, setup: Setup) -> None:
         assert setup.backend.system_checks() == []
         assert isinstance(setup.backend.alias, str)
         assert setup.backend.total_timeout > 0
@@ -384,6 +384,6 @@ class PatienceContract:
         failure_after_sending(setup, call, *STALLS[name])
 
 
-def recipient_of_before(setup: Rig) -> Recipient:
+def recipient_of_before(setup: Setup) -> Recipient:
     """Somebody who was registered in better days."""
     return Recipient("8d0c9c2e-0000-4000-8000-000000000001" if setup.backend.keeps_users else "", ALICE)

@@ -25,7 +25,7 @@ from django_verigator.sandbox.http_messages import Request
 from django_verigator.sandbox.provider import Provider
 from django_verigator.sandbox.store import Store
 
-from .contract import CANARIES, LimitsSetup, NetworkSetup, Rig, WireSetup
+from .contract import CANARIES, LimitsSetup, NetworkSetup, Setup, WireSetup
 
 CERTS = Path(__file__).parents[1] / "client" / "certs"
 PATIENT = {"connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 8.0}
@@ -33,7 +33,7 @@ PATIENT = {"connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 8.0}
 HASTY = {"connect_timeout": 1.0, "read_timeout": 0.3, "total_timeout": 1.0}
 
 
-class LocMemSetup(Rig):
+class LocMemSetup(Setup):
     def __init__(self, *, keeps_users: bool = True) -> None:
         self.backend = LocMemBackend("default", keeps_users=keeps_users)
 

@@ -7,32 +7,32 @@ from contextlib import ExitStack
 
 import pytest
 
-from .contract import BackendContract, LimitsContract, NetworkContract, PatienceContract, Rig, WireContract
+from .contract import BackendContract, LimitsContract, NetworkContract, PatienceContract, Setup, WireContract
 from .setups import ConsoleSetup, LocMemSetup, NumberVerification, ResponsesSetup, SandboxSetup, Verigator
 
 
 class TestLocMem(BackendContract):
     @pytest.fixture
-    def setup(self) -> Rig:
+    def setup(self) -> Setup:
         return LocMemSetup()
 
 
 class TestLocMemWithoutUserRecords(BackendContract):
     @pytest.fixture
-    def setup(self) -> Rig:
+    def setup(self) -> Setup:
         return LocMemSetup(keeps_users=False)
 
 
 class TestConsole(BackendContract):
     @pytest.fixture
-    def setup(self) -> Rig:
+    def setup(self) -> Setup:
         return ConsoleSetup()
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
 class TestOverResponses(BackendContract, LimitsContract, WireContract):
     @pytest.fixture
-    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Rig]:
+    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield ResponsesSetup(stack, product())
 
@@ -40,7 +40,7 @@ class TestOverResponses(BackendContract, LimitsContract, WireContract):
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
 class TestOverHttp(BackendContract, LimitsContract, WireContract, NetworkContract):
     @pytest.fixture
-    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Rig]:
+    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield SandboxSetup(stack, product(), tls=False)
 
@@ -48,6 +48,6 @@ class TestOverHttp(BackendContract, LimitsContract, WireContract, NetworkContrac
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
 class TestOverTls(BackendContract, LimitsContract, WireContract, NetworkContract, PatienceContract):
     @pytest.fixture
-    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Rig]:
+    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield SandboxSetup(stack, product(), tls=True)

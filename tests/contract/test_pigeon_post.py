@@ -15,7 +15,7 @@ from django.core.checks import run_checks
 
 from django_verigator import checks
 
-from .contract import CANARIES, BackendContract, LimitsContract, LimitsSetup, Rig, WireContract, WireSetup
+from .contract import CANARIES, BackendContract, LimitsContract, LimitsSetup, Setup, WireContract, WireSetup
 from .pigeon_post import ENDPOINT, PigeonPostBackend
 
 LIFE = 300
@@ -118,7 +118,7 @@ class PigeonSetup(LimitsSetup, WireSetup):
 
 class TestPigeonPost(BackendContract, LimitsContract, WireContract):
     @pytest.fixture
-    def setup(self) -> Iterator[Rig]:
+    def setup(self) -> Iterator[Setup]:
         with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
             yield PigeonSetup(mock)
 

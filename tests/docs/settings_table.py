@@ -1,4 +1,4 @@
-"""The tables of settings, made from conf.py: ``python -m tests.docs.settings_table`` writes them anew."""
+"""The tables of settings, made from ``conf``: ``python -m tests.docs.settings_table`` writes them anew."""
 
 from __future__ import annotations
 
