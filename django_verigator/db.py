@@ -54,6 +54,11 @@ def is_transient(error: OperationalError) -> bool:
     return first in _TRANSIENT_NUMBERS or _SQLITE_IS_LOCKED.match(str(first)) is not None
 
 
+def _is_in_transaction() -> bool:
+    # With autocommit off the site has a transaction open that Django counts no blocks of.
+    return connection().in_atomic_block or not connection().get_autocommit()
+
+
 def retry_on_deadlock(write: Callable[[], _T]) -> _T:
     """Run ``write``, and once more after a deadlock, a lock time-out or a serialization failure.
 
@@ -66,7 +71,8 @@ def retry_on_deadlock(write: Callable[[], _T]) -> _T:
     try:
         return write()
     except OperationalError as error:
-        if connection().in_atomic_block or not is_transient(error):
+        # A write within the write has been repeated already.
+        if isinstance(error, RetriesExhaustedError) or not is_transient(error) or _is_in_transaction():
             raise
         time.sleep(RETRY_PAUSE_SECONDS)
     try:

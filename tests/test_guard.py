@@ -22,7 +22,7 @@ import django_verigator
 from django_verigator.backends import locmem
 from django_verigator.decorators import verified_required
 from django_verigator.flows import policy
-from django_verigator.flows.session import PROOF_KEY
+from django_verigator.flows.session import PROOF_KEY, SessionGuard
 from django_verigator.models import Challenge, VerigatorUser, new_trust_version
 from django_verigator.testing import login_verified
 
@@ -603,3 +603,15 @@ def test_mark_that_site_code_has_written__is_none(alice, browser, broken):
 def test_mark__is_not_among_the_keys_that_sites_keep_and_put_back(alice, browser):
     login_verified(browser, alice)
     assert not [key for key, _ in browser.session.items() if not key.startswith("_auth")]
+
+
+def test_proof_of_an_older_version__verifies_nobody(carol, client, rf):
+    client.force_login(carol)
+    session = client.session
+    session[PROOF_KEY] = {"user": str(carol.pk), "epoch": "ended by a reset", "at": 1, "method": "sms"}
+    session.save()
+    request = rf.get("/")
+    request.session, request.user = client.session, carol
+    request.verigator = guard = SessionGuard(request)
+    assert guard.resolve_user(carol) == carol
+    assert not guard.is_verified()

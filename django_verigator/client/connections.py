@@ -51,7 +51,8 @@ class Connection:
                 url = SecretText(f"{url}?{budget.query}")
             self._http.request(method, url, body, headers)
             answer = self._http.getresponse()
-            if answer.headers.defects or answer.headers.get_payload():
+            lengths = set(answer.headers.get_all("Content-Length", []))
+            if answer.headers.defects or answer.headers.get_payload() or len(lengths) > 1:
                 raise http.client.HTTPException("malformed headers")
         except BaseException as error:
             # RemoteDisconnected is both: no answer at all, which is a broken connection and no malformed answer.

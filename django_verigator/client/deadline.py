@@ -261,7 +261,10 @@ class _AnswerFile(io.BufferedReader):
     """Reads one answer from a socket, and leaves the socket open behind it."""
 
     raw: DeadlineSocket
+    _is_over = False
 
     def close(self) -> None:
-        if self.raw is not None and self.raw._is_read:
+        # Once: a finalizer that comes late must not end the next answer.
+        if not self._is_over:
+            self._is_over = True
             self.raw.end_answer(self)

@@ -101,7 +101,7 @@ def is_trusted(request: HttpRequest, user: AbstractBaseUser, trust_version: str)
         auth_hash=auth_hash,
         expires_at__gt=now,
     )
-    return bool(retry_on_deadlock(lambda: found.update(last_used_at=now, last_ip=client_address(request))))
+    return bool(found.update(last_used_at=now, last_ip=client_address(request)))
 
 
 def trusted_browsers(user: AbstractBaseUser) -> list[TrustedBrowser]:

@@ -117,8 +117,11 @@ class SessionGuard:
 
     def proof(self, user: AbstractBaseUser) -> dict[str, Any] | None:
         """Return this session's proof for this user, also one of an older trust version; None without one."""
+        return self._proof_of(_session_pk(user))
+
+    def _proof_of(self, user_pk: str) -> dict[str, Any] | None:
         proof = self.request.session.get(PROOF_KEY)
-        if not isinstance(proof, dict) or proof.get("user") != _session_pk(user):
+        if not isinstance(proof, dict) or proof.get("user") != user_pk:
             return None
         # The site's code or an older version of the app may have written it.
         return proof if all(isinstance(proof.get(key), kind) for key, kind in _PROOF_TYPES.items()) else None
@@ -127,13 +130,10 @@ class SessionGuard:
         """Whether this session has proved the second factor of the user who is logged in."""
         if self.allowed_pk is None and not self.request.user.is_authenticated:
             return False
-        session = self.request.session
-        proof = session.get(PROOF_KEY)
         return (
             self.allowed_pk is not None
-            and session.get(auth.SESSION_KEY) == self.allowed_pk
-            and isinstance(proof, dict)
-            and proof.get("user") == self.allowed_pk
+            and self.request.session.get(auth.SESSION_KEY) == self.allowed_pk
+            and self._proof_of(self.allowed_pk) is not None
         )
 
     def revalidate(self, user: Any) -> Any:

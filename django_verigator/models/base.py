@@ -49,12 +49,16 @@ class Transitions:
         Returns:
             Whether the row matched: False if another process was faster, or the row is gone.
         """
+        return self._show_if(self._row(*conditions, **lookups).update(**values), values)
+
+    def _row(self, *conditions: models.Q, **lookups: Any) -> models.QuerySet[Any]:
         model: Any = type(self)
-        row = model.objects.filter(*conditions, pk=self.pk, **lookups)  # type: ignore[attr-defined]
-        if not row.update(**values):
-            return False
-        self.show(values)
-        return True
+        return model.objects.filter(*conditions, pk=self.pk, **lookups)  # type: ignore[attr-defined,no-any-return]
+
+    def _show_if(self, matched: int, values: Mapping[str, Any]) -> bool:
+        if matched:
+            self.show(values)
+        return bool(matched)
 
     def show(self, values: Mapping[str, Any]) -> None:
         """Set attributes to values that are stored already."""

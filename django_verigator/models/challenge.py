@@ -195,6 +195,8 @@ class Challenge(Transitions, models.Model):
         Challenge.objects.filter(pk=self.pk, tries__gt=0).update(tries=F("tries") - 1)
         self.tries -= 1
 
+    return_try.alters_data = True  # type: ignore[attr-defined]
+
     def record(self, values: Mapping[str, Any]) -> None:
         """Write the outcome of a call to the provider, unconditionally: it happened, whatever else did."""
         Challenge.objects.filter(pk=self.pk).update(**values)

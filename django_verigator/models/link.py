@@ -69,6 +69,8 @@ class LinkQuerySet(QuerySet["VerigatorUser"]):
         """
         return self.update(attempts=F("attempts"))
 
+    lock.alters_data = True  # type: ignore[attr-defined]
+
 
 _LinkManager = PrimaryManager.from_queryset(LinkQuerySet)
 
@@ -187,12 +189,11 @@ class VerigatorUser(Transitions, models.Model):
 
     def replace_id(self, fresh: str) -> None:
         """Replace the id in service by a fresh one, and schedule the record under the old one for deletion."""
-        old_id = self.id_in_service  # before a first run that may be rolled back
 
         def store_fresh_id() -> None:
             with db.atomic():
-                if self.transition({"id_in_service": fresh}, id_in_service=old_id):
-                    RemoteDeletion.objects.schedule(None, old_id)
+                if self._row(id_in_service=self.id_in_service).update(id_in_service=fresh):
+                    RemoteDeletion.objects.schedule(None, self.id_in_service)
 
         db.retry_on_deadlock(store_fresh_id)
         self.id_in_service = fresh
@@ -204,11 +205,13 @@ class VerigatorUser(Transitions, models.Model):
             IntegrityError: another link has this UserID.
         """
 
-        def store_user_id() -> bool:
-            with db.atomic():
-                return self.transition(self.registered_values(user_id), id_in_service=self.id_in_service)
+        values = self.registered_values(user_id)
 
-        return db.retry_on_deadlock(store_user_id)
+        def store_user_id() -> int:
+            with db.atomic():
+                return self._row(id_in_service=self.id_in_service).update(**values)
+
+        return self._show_if(db.retry_on_deadlock(store_user_id), values)
 
     @classmethod
     def registered_values(cls, user_id: Any) -> dict[str, Any]:
@@ -237,6 +240,8 @@ class VerigatorUser(Transitions, models.Model):
         lost |= {"next_attempt_at": None, "attempts": 0}
         return self.transition(lost, verigator_id=self.verigator_id, state=self.State.REGISTERED)
 
+    mark_lost.alters_data = True  # type: ignore[attr-defined]
+
     def forget_registration(self, values: dict[str, Any], **lookups: Any) -> bool:
         """Write ``values`` with NO_REGISTRATION, and schedule the provider's record for deletion.
 
@@ -246,16 +251,16 @@ class VerigatorUser(Transitions, models.Model):
         Returns:
             Whether it matched.
         """
-        old_record = (self.verigator_id, self.id_in_service)  # before a first run that may be rolled back
+        values = {**NO_REGISTRATION, **values}
 
-        def clear_registration() -> bool:
+        def clear_registration() -> int:
             with db.atomic():
-                changed = self.transition({**NO_REGISTRATION, **values}, **lookups)
+                changed = self._row(**lookups).update(**values)
                 if changed:
-                    RemoteDeletion.objects.schedule(*old_record)
+                    RemoteDeletion.objects.schedule(self.verigator_id, self.id_in_service)
                 return changed
 
-        return db.retry_on_deadlock(clear_registration)
+        return self._show_if(db.retry_on_deadlock(clear_registration), values)
 
 
 class PhoneChangeQuerySet(QuerySet["PhoneChange"]):
@@ -263,6 +268,8 @@ class PhoneChangeQuerySet(QuerySet["PhoneChange"]):
         """Delete phone changes, and schedule the deletion of their records at the provider."""
         for change in self:
             change.discard()
+
+    discard.alters_data = True  # type: ignore[attr-defined]
 
 
 _PhoneChangeManager = PrimaryManager.from_queryset(PhoneChangeQuerySet)
@@ -297,3 +304,5 @@ class PhoneChange(Transitions, models.Model):
         """Delete the change, and schedule the deletion of its record at the provider."""
         RemoteDeletion.objects.schedule(self.verigator_id, self.id_in_service)
         self.delete()
+
+    discard.alters_data = True  # type: ignore[attr-defined]

@@ -9,7 +9,6 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import FieldDoesNotExist
 
 from .. import conf, events, phone
-from ..db import retry_on_deadlock
 from ..digests import digest, digests
 from ..exceptions import Reason, Refused
 from ..models import VerigatorUser
@@ -110,4 +109,4 @@ def dismiss_change(user: AbstractBaseUser) -> None:
     """Store that the user has decided about the site's number; only another one is a proposal again."""
     number = as_e164(phone_of(user))
     decided = digest(_KIND, number) if number else ""
-    retry_on_deadlock(lambda: VerigatorUser.objects.filter(user_id=user.pk).update(site_phone_digest=decided))
+    VerigatorUser.objects.filter(user_id=user.pk).update(site_phone_digest=decided)

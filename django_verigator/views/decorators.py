@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
@@ -22,7 +21,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 
 from .. import events
 from ..db import RetriesExhaustedError
-from .session_store import SessionStoreError, store_errors_marked
+from .session_store import is_store_error, store_errors_marked
 
 logger = logging.getLogger("django_verigator")
 
@@ -35,8 +34,9 @@ def answer_without_sessions(view: Callable[..., HttpResponseBase]) -> Callable[.
         try:
             with store_errors_marked(request.session):
                 return view(request, *args, **kwargs)
-        except (SessionStoreError, CreateError, UpdateError) as failure:
-            error = failure.__cause__ if isinstance(failure, SessionStoreError) and failure.__cause__ else failure
+        except Exception as error:
+            if not is_store_error(error):
+                raise
             logger.error("session_failed error=%s", events.describe(error), exc_info=events.traceback_alone(error))
         # Plain text: the site's own error page may ask for the session.
         return _unavailable(gettext("We cannot sign you in at the moment. Try again in a little while."))

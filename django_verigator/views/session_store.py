@@ -17,13 +17,14 @@ _CALLS = ("load", "save", "create", "exists", "delete", "cycle_key", "flush")
 _PASSED_ON = (CreateError, UpdateError, TypeError, ValueError)
 
 
-class SessionStoreError(Exception):
-    """The session store raised; its error is the ``__cause__``."""
+def is_store_error(error: Exception) -> bool:
+    """Whether the site's session store raised this within ``store_errors_marked``."""
+    return isinstance(error, (CreateError, UpdateError)) or hasattr(error, "_verigator_session_store")
 
 
 @contextmanager
 def store_errors_marked(session: Any) -> Iterator[None]:
-    """Turn what the store of ``session`` raises into SessionStoreError, until the block ends.
+    """Mark what the store of ``session`` raises for ``is_store_error``, until the block ends.
 
     A session whose class cannot be exchanged is left alone.
     """
@@ -40,7 +41,7 @@ def store_errors_marked(session: Any) -> Iterator[None]:
 
 @cache
 def _marking_subclass(store: type) -> type:
-    """Return a subclass of ``store`` whose calls raise SessionStoreError, under the same name.
+    """Return a subclass of ``store`` whose calls mark what they raise, under the same name.
 
     ``SessionBase.key_salt`` signs a session's data with the name of its class.
     """
@@ -75,7 +76,8 @@ def _marking(subclass: type, name: str, method: Callable[..., Any]) -> Callable[
 def _marked() -> Iterator[None]:
     try:
         yield
-    except (*_PASSED_ON, SessionStoreError):
+    except _PASSED_ON:
         raise
     except Exception as error:
-        raise SessionStoreError from error
+        error._verigator_session_store = True  # type: ignore[attr-defined]
+        raise

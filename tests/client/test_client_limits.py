@@ -308,6 +308,10 @@ GARBAGE = {
     "upgrade": (b"HTTP/1.1 101 Switching\r\n\r\n" + GOOD, InvalidResponseError),
     "cut head": (b"HTTP/1.1 200 OK\r\nContent-Le", None),
     "cut body": (b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n" + GOOD, ConnectionFailedError),
+    "two lengths": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Length: 99\r\n\r\n" % len(GOOD) + GOOD,
+        InvalidResponseError,
+    ),
     "cut chunk": (chunked(b"40\r\n" + GOOD), ConnectionFailedError),
     "no last chunk": (chunked(b"%x\r\n%b\r\n" % (len(GOOD), GOOD)), ConnectionFailedError),
     "chunk size": (chunked(b"zz\r\n" + GOOD), ConnectionFailedError),

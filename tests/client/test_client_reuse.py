@@ -12,6 +12,7 @@ import pytest
 from conftest import Connection, Server
 
 from django_verigator.client import Api
+from django_verigator.client.deadline import Budget, DeadlineSocket
 from django_verigator.exceptions import NoSuchResourceError, RequestTimeoutError
 
 Serve = Callable[..., Server]
@@ -118,3 +119,20 @@ def test_addresses__all_dead_take_one_connect_time_out(
     with clock(0.4), pytest.raises(RequestTimeoutError) as caught:
         client("http://localhost:1", connect_timeout=0.4).auth.verify("sid", "uid", "0042")
     assert caught.value.sent is False
+
+
+def test_file_of_an_answer_that_is_closed_late__does_not_end_the_next_answer() -> None:
+    """As a finalizer does where objects are not freed at once."""
+    ours, theirs = socket.socketpair()
+    held = DeadlineSocket(ours, Budget(1, 1, 1))
+    with theirs:
+        first = held.makefile("rb")
+        theirs.sendall(b"x")
+        assert first.read(1) == b"x"
+        first.close()
+        second = held.makefile("rb")
+        theirs.sendall(b"yz")
+        first.close()
+        assert second.read(2) == b"yz"
+        second.close()
+        held.abort()

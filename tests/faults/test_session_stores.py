@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.sessions.backends import cache, cached_db, db, file, signed_cookies
@@ -10,7 +12,7 @@ from django.http import HttpResponse
 from django.utils.functional import SimpleLazyObject
 
 from django_verigator.views.decorators import answer_without_sessions
-from django_verigator.views.session_store import SessionStoreError, store_errors_marked
+from django_verigator.views.session_store import store_errors_marked
 
 STORES = [cache, cached_db, db, file, signed_cookies]
 
@@ -113,6 +115,11 @@ def test_session_whose_class_cannot_be_exchanged__is_left_alone():
 
 def test_lazy_session__is_marked_and_given_back():
     store = Broken("a" * 32)
-    with store_errors_marked(session := SimpleLazyObject(lambda: store)), pytest.raises(SessionStoreError):
+    with store_errors_marked(session := SimpleLazyObject(lambda: store)), pytest.raises(ConnectionError):
         session.load()
     assert type(store) is Broken
+
+
+def test_site_code_that_catches_its_store_s_error__still_does():
+    with store_errors_marked(session := Broken("a" * 32)), suppress(ConnectionError):
+        session.get("cart")
