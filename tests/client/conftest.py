@@ -157,15 +157,15 @@ def client() -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture
 def hasty(client: Callable[..., Api]) -> Callable[..., Api]:
-    """As ``client``, with short time-outs: 0.2 seconds for a wait, 0.3 in all. Only where a time-out is what must come:
+    """As ``client``, with short time-outs: 0.4 seconds for a wait, 0.6 in all. Only where a time-out is what must come:
     a busy machine takes longer than that over an honest answer."""
-    return functools.partial(client, connect_timeout=0.2, read_timeout=0.2, total_timeout=0.3, idle_timeout=0.2)
+    return functools.partial(client, connect_timeout=0.4, read_timeout=0.4, total_timeout=0.6, idle_timeout=0.4)
 
 
 @pytest.fixture
 def clock() -> Callable[[], contextlib.AbstractContextManager[None]]:
     """``with clock():`` fails if its block takes longer than the total time-out of ``hasty`` and half a second."""
-    return lambda seconds=0.3: in_time(seconds)
+    return lambda seconds=0.6: in_time(seconds)
 
 
 @pytest.fixture
