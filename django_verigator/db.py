@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from django.apps import apps
 from django.db import OperationalError, connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import events
 from .exceptions import Reason, Refused
@@ -41,7 +42,7 @@ def atomic(*, durable: bool = False) -> transaction.Atomic:
     return transaction.atomic(using=alias(), durable=durable)
 
 
-def connection() -> transaction.BaseDatabaseWrapper:  # type: ignore[name-defined]
+def connection() -> BaseDatabaseWrapper:
     """Return this thread's connection to the app's database."""
     return connections[alias()]
 

@@ -22,7 +22,6 @@ from django_verigator.backends import backends, locmem
 from django_verigator.exceptions import InternalError, InvalidDataError, RequestTimeoutError, ResourceAlreadyExistsError
 from django_verigator.flows import policy, support
 from django_verigator.models import RemoteDeletion, VerigatorUser
-from django_verigator.models.link import NO_REGISTRATION
 from django_verigator.records import backoff, registration, site_phones
 from django_verigator.records.registration import RegistrationResult
 from tests.site.models import Courier, Member, User
@@ -596,11 +595,10 @@ def new_number(user):
 def test_registration_that_is_given_up__leaves_nothing_of_its_record(alice, change):
     now = timezone.now()
     traces = {"seen_at": now, "last_error": "timeout", "last_error_at": now, "attempts": 3, "next_attempt_at": now}
-    VerigatorUser.objects.update(**traces)
+    VerigatorUser.objects.update(leased_until=now, **traces)
     assert VerigatorUser.objects.get().verigator_id
     change(alice)
-    link = VerigatorUser.objects.get()
-    assert {name: getattr(link, name) for name in NO_REGISTRATION if name != "id_in_service"} == {
-        name: value for name, value in NO_REGISTRATION.items() if name != "id_in_service"
-    }
+    link, blank = VerigatorUser.objects.get(), VerigatorUser()
+    for name in (*traces, "leased_until", "verigator_id", "registered_at"):
+        assert getattr(link, name) == getattr(blank, name), name
     assert RemoteDeletion.objects.count() == 1

@@ -51,11 +51,6 @@ def confirm_password(request: HttpRequest, user: Any, password: str) -> bool:
     return True
 
 
-def needs_password(user: AbstractBaseUser) -> bool:
-    """Whether a change of the second factor asks for the password."""
-    return enrolment.has_password(user)
-
-
 def change_phone(request: HttpRequest, user: AbstractBaseUser, phone_number: str, next_url: str) -> None:
     """Send a PIN to a user's new phone; the old one stays in force until that PIN is confirmed.
 

@@ -86,9 +86,9 @@ def deliver(delivery: Delivery) -> None:
             _write(challenge, backend=backend.alias)
         try:
             started = providers.start(backend, challenge, delivery.link, delivery.change, delivery.method, deadline)
-        except Refused as refused:
+        except Refused:
             _settle_unsent(delivery, [])
-            raise refused
+            raise
         except VerigatorError as error:
             _record_failure(challenge, error)
             errors.append(error)

@@ -33,9 +33,14 @@ def require_none(challenge: Challenge) -> None:
     Raises:
         Refused: LOCKED or STOPPED.
     """
-    refused = active(link_of(challenge))
+    refused = of_challenge(challenge)
     if refused is not None:
         raise refused
+
+
+def of_challenge(challenge: Challenge) -> Refused | None:
+    """Return the lockout of the challenge's user, LOCKED or STOPPED, or None if there is none."""
+    return active(link_of(challenge))
 
 
 def link_of(challenge: Challenge) -> VerigatorUser | None:

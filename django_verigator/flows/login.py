@@ -184,8 +184,3 @@ def has_changed_number(challenge: Challenge) -> bool:
     if challenge.purpose == Challenge.Purpose.PHONE:
         return False
     return bool(site_phones.changed_number(challenge.user, lockout.link_of(challenge)))
-
-
-def active_lockout(challenge: Challenge) -> Refused | None:
-    """Return the lockout of the challenge's user, LOCKED or STOPPED, or None if there is none."""
-    return lockout.active(lockout.link_of(challenge))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models, router
 from django.utils.encoding import iri_to_uri
 
 from ..db import retry_on_deadlock
 from ..hidden import HiddenText
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 _M = TypeVar("_M", bound=models.Model)
 
@@ -22,6 +26,13 @@ class QuerySet(models.QuerySet[_M]):
         return retry_on_deadlock(partial(super().update, **values))
 
     update.alters_data = True  # type: ignore[attr-defined]
+
+
+class AttemptsQuerySet(QuerySet[_M]):
+    """A QuerySet of rows whose calls to the provider are repeated, by ``next_attempt_at``."""
+
+    def due(self, now: datetime) -> Self:
+        return self.filter(models.Q(next_attempt_at=None) | models.Q(next_attempt_at__lte=now))
 
 
 class PrimaryManager(models.Manager[_M]):

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from django.db import models
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .base import PrimaryManager, QuerySet
+from .base import AttemptsQuerySet, PrimaryManager
 
 
-class RemoteDeletionQuerySet(QuerySet["RemoteDeletion"]):
-    def due(self, now: datetime) -> RemoteDeletionQuerySet:
-        return self.filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=now))
-
+class RemoteDeletionQuerySet(AttemptsQuerySet["RemoteDeletion"]):
     def with_user_id(self) -> RemoteDeletionQuerySet:
         """Select those that can be deleted by UserID; the others must first be found in the provider's list."""
         return self.filter(verigator_id__gt="")

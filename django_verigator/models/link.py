@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import db, phone
-from .base import NumberField, PrimaryManager, QuerySet, Transitions
+from .base import AttemptsQuerySet, NumberField, PrimaryManager, QuerySet, Transitions
 from .deletion import RemoteDeletion
 
 NO_REGISTRATION: dict[str, Any] = {
@@ -35,16 +35,13 @@ def new_trust_version() -> str:
     return secrets.token_hex(16)
 
 
-class LinkQuerySet(QuerySet["VerigatorUser"]):
+class LinkQuerySet(AttemptsQuerySet["VerigatorUser"]):
     def waiting(self) -> LinkQuerySet:
         """Select those to be registered, for the first time or again."""
         return self.filter(state__in=VerigatorUser.WAITING)
 
     def registered(self) -> LinkQuerySet:
         return self.filter(state=VerigatorUser.State.REGISTERED)
-
-    def due(self, now: datetime) -> LinkQuerySet:
-        return self.filter(Q(next_attempt_at=None) | Q(next_attempt_at__lte=now))
 
     def unleased(self, now: datetime) -> LinkQuerySet:
         """Select those whose registration no worker holds a lease on."""

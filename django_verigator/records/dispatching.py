@@ -33,8 +33,7 @@ def on_user_saved(user: AbstractBaseUser) -> None:
     time_budget.renew()
     began = timezone.now()
     try:
-        using = db.alias()
-        with transaction.atomic(using=using):
+        with db.atomic():
             link = links.ensure(user)
             if link is not None and not _may_log_in(user):
                 # Ends proofs and trusted browsers, which must not return when the user is activated again.
@@ -43,10 +42,10 @@ def on_user_saved(user: AbstractBaseUser) -> None:
         events.site_failed("link_failed", user, error)
         return
     if link is not None and link.state == State.PENDING and link.attempts == 0:
-        _dispatch_after_commit(link, using, is_new=link.created_at >= began)
+        _dispatch_after_commit(link, is_new=link.created_at >= began)
 
 
-def _dispatch_after_commit(link: VerigatorUser, using: str, *, is_new: bool) -> None:
+def _dispatch_after_commit(link: VerigatorUser, *, is_new: bool) -> None:
     # Not a partial: Django 5.2 asks a hook that raises for its __qualname__.
     def after_commit() -> None:
         try:
@@ -56,7 +55,7 @@ def _dispatch_after_commit(link: VerigatorUser, using: str, *, is_new: bool) -> 
 
     # With autocommit off Django does not know when the site commits; sync registers the link.
     with suppress(TransactionManagementError):
-        transaction.on_commit(after_commit, using=using, robust=True)
+        transaction.on_commit(after_commit, using=db.alias(), robust=True)
 
 
 def _may_log_in(user: AbstractBaseUser) -> bool:

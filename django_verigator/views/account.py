@@ -15,7 +15,7 @@ from django.utils.functional import cached_property
 from django.views.generic import FormView, TemplateView, View
 
 from ..exceptions import Refused
-from ..flows import account, cookies, limits
+from ..flows import account, cookies, enrolment, limits
 from ..flows.session import session_guard
 from ..forms import EnrolForm, PasswordForm
 from ..messages import explain
@@ -62,7 +62,7 @@ class ChangeView(Page, AccountView, FormView):  # type: ignore[type-arg]
 
     def get_form_kwargs(self) -> dict[str, Any]:
         user = self.user
-        needs_password = account.needs_password(user)
+        needs_password = enrolment.has_password(user)
         return {**super().get_form_kwargs(), "request": self.request, "user": user, "needs_password": needs_password}
 
 

@@ -19,7 +19,7 @@ from django.views.generic import FormView, View
 from .. import conf
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..exceptions import Reason, Refused
-from ..flows import browsers, completion, enrolment, login, pending, redirects
+from ..flows import browsers, completion, enrolment, lockout, login, pending, redirects
 from ..flows.providers import has_another_way
 from ..forms import PinForm, RecoveryForm, mark_wrong
 from ..messages import explain, explain_closed, mask_name
@@ -73,7 +73,7 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         challenge = self.challenge
         closed = challenge.closed_reason()
-        lockout = login.active_lockout(challenge)
+        locked = lockout.of_challenge(challenge)
         wait = max(0, ceil((challenge.resend_at - timezone.now()).total_seconds())) if challenge.resend_at else 0
         return super().get_context_data(
             challenge=challenge,
@@ -82,10 +82,10 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
             by_app=challenge.method == METHOD_TOTP,
             fell_back=challenge.requested_method == METHOD_TOTP and challenge.method == METHOD_SMS,
             can_switch=challenge.method == METHOD_TOTP and conf.current().ALLOW_SMS,
-            can_try=closed is None and lockout is None,
-            can_send=lockout is None,
+            can_try=closed is None and locked is None,
+            can_send=locked is None,
             signed_in=not challenge.auth_backend,
-            closed=explain(lockout) if lockout else explain_closed(closed, challenge),
+            closed=explain(locked) if locked else explain_closed(closed, challenge),
             refusal=explain(self.refused) if self.refused else "",
             was_sent=challenge.sent_at is not None,
             took_over=bool(challenge.backend) and challenge.backend != next(iter(conf.current().BACKENDS)),
@@ -93,7 +93,7 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
             cannot_send=closed is not None and _is_unavailable(challenge, self.refused),
             resend_in=wait,
             can_enrol=challenge.purpose == Challenge.Purpose.PHONE and bool(challenge.auth_backend),
-            can_recover=lockout is None and challenge.purpose != Challenge.Purpose.PHONE,
+            can_recover=locked is None and challenge.purpose != Challenge.Purpose.PHONE,
             phone_changed=login.has_changed_number(challenge),
             back=self.back(),
             **kwargs,

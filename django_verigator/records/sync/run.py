@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from ... import db
@@ -146,10 +146,9 @@ def start_run(
     killed = SyncRun.objects.filter(slot=SLOT, lease_until__lt=now)
     killed.update(slot=None, outcome=SyncRun.Outcome.KILLED, finished_at=now)
     row = SyncRun(slot=SLOT, due_only=due_only, started_at=now, lease_until=now + timedelta(seconds=LEASE_SECONDS))
-    using = db.alias()
     try:
-        with transaction.atomic(using=using):
-            row.save(using=using, force_insert=True)
+        with db.atomic():
+            row.save(using=db.alias(), force_insert=True)
     except IntegrityError:
         raise AlreadyRunningError(SyncRun.objects.filter(slot=SLOT).first() or row) from None
     SyncRun.objects.filter(pk__lte=row.pk - KEPT).delete()
