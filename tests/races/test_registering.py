@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 
 import pytest
@@ -13,7 +14,7 @@ from django_verigator.records import links, registration, sync
 from django_verigator.records.sync.run import AlreadyRunningError
 
 from .conftest import PASSWORD, give_password, link_of, make_user, phone_number
-from .crowd import crowd, together
+from .crowd import PATIENCE, crowd, together
 
 State = VerigatorUser.State
 
@@ -67,12 +68,15 @@ def test_logins_and_two_syncs_at_once_make_one_record_a_user(provider):
     logins = [partial(give_password, user.get_username()) for user in users for _ in range(3)]
 
     turned_away = []
+    second_came = threading.Event()
 
     def run() -> None:
         try:
-            sync.sync_all()
+            # Where the logins leave it nothing to do, a run would be over before the other one begins.
+            sync.sync_all(lambda _: second_came.wait(PATIENCE / 4))
         except AlreadyRunningError as error:
             turned_away.append(error)
+            second_came.set()
 
     together(*logins, run, run)
 
