@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -159,7 +160,7 @@ def _run(site: str, provider: str, codes: list[str], seconds: int, fault: dict[s
         recovered.extend(
             _at_once(
                 [
-                    lambda visitor=visitor, code=code: visitor.is_in_with("/accounts/verify/recovery/", code=code)
+                    partial(visitor.is_in_with, "/accounts/verify/recovery/", code=code)
                     for visitor, code in zip(lost, codes, strict=True)
                 ]
             )
@@ -232,7 +233,7 @@ def _at_once(work: list[Callable[[], Any]]) -> list[Any]:
     return results
 
 
-def _while(site: str, seconds: int, work: Callable[[], None]) -> list[float]:
+def _while(site: str, seconds: int, work: Callable[[], object]) -> list[float]:
     """Ask for the page from another process while ``work`` is done; return how long each answer took."""
     command = [sys.executable, "-m", "benchmarks.outage", "--probe", f"{site}/public/", str(seconds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -301,7 +302,10 @@ def _database() -> Iterator[str]:
     import psycopg
 
     name = f"verigator_outage_{os.getpid()}"
-    where = {"host": os.environ.get("PGHOST", "127.0.0.1"), "user": os.environ.get("PGUSER", "postgres")}
+    where: dict[str, Any] = {
+        "host": os.environ.get("PGHOST", "127.0.0.1"),
+        "user": os.environ.get("PGUSER", "postgres"),
+    }
     with psycopg.connect(dbname="postgres", autocommit=True, **where) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
         try:

@@ -41,12 +41,12 @@ class PlainLoginView(LoginView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
-        session_guard(self.request).admitted = self.request.session[auth.SESSION_KEY]
+        session_guard(self.request).allowed_pk = self.request.session[auth.SESSION_KEY]
         return response
 
 
 def _let_pass(request: HttpRequest, link: VerigatorUser) -> None:
-    session_guard(request).admitted = request.session[auth.SESSION_KEY]
+    session_guard(request).allowed_pk = request.session[auth.SESSION_KEY]
 
 
 @login_required

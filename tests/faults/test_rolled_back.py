@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import contextmanager, suppress
 
 import pytest
+from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.db import OperationalError, models, transaction
+from django.db import OperationalError, connection, models, transaction
 from django.template import Context, Template
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_verigator import db as database
-from django_verigator.models import Challenge, Counter, RemoteDeletion, VerigatorUser
+from django_verigator.models import Challenge, Counter, PhoneChange, RemoteDeletion, VerigatorUser
 from django_verigator.models.deletion import RemoteDeletionQuerySet
 from django_verigator.records import links, registration, site_phones
 
@@ -121,7 +124,23 @@ def test_update_in_a_transaction_without_a_block__is_not_done_again(monkeypatch)
     assert len(calls) == 1
 
 
-def test_template__changes_no_row():
-    challenge = Challenge.objects.create(user=make_link("f").user, nonce_digest="n", tries=5)
-    Template("{{ challenge.return_try }}").render(Context({"challenge": challenge}))
-    assert Challenge.objects.get(pk=challenge.pk).tries == 5
+def callable_from_a_template(cls):
+    """Names of the methods of our own that need no argument."""
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        parameters = list(inspect.signature(method).parameters.values())[1:]
+        needed = [one for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+        if not name.startswith("_") and method.__module__.startswith("django_verigator.") and not needed:
+            yield name
+
+
+@pytest.mark.parametrize("model", list(apps.get_app_config("django_verigator").get_models()))
+def test_template__changes_no_row(model):
+    link = make_link("f")
+    Challenge.objects.create(user=link.user, nonce_digest="n", tries=5)
+    PhoneChange.objects.create(user=link.user, phone_number="+37255500003", expires_at=timezone.now())
+    things = [(model.objects.all(), type(model.objects.all())), *((row, model) for row in model.objects.all())]
+    for thing, cls in things:
+        for name in callable_from_a_template(cls):
+            with CaptureQueriesContext(connection) as queries:
+                Template("{{ thing." + name + " }}").render(Context({"thing": thing}))
+            assert all(query["sql"].startswith("SELECT") for query in queries), name
