@@ -6,7 +6,8 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 from django.apps import apps
 from django.db import OperationalError, connections, router, transaction
@@ -40,6 +41,14 @@ def alias() -> str:
 def atomic(*, durable: bool = False) -> transaction.Atomic:
     """Return ``transaction.atomic`` on the app's database."""
     return transaction.atomic(using=alias(), durable=durable)
+
+
+def savepoint() -> AbstractContextManager[Any]:
+    """Return a context for one statement that may fail: in a transaction a savepoint, else nothing.
+
+    Outside a transaction a statement is one by itself, and BEGIN and COMMIT would be two more.
+    """
+    return atomic() if connection().in_atomic_block else nullcontext()
 
 
 def connection() -> BaseDatabaseWrapper:

@@ -1,26 +1,24 @@
-"""Rate limits: counters in rows, raised by one conditional UPDATE whose row count must match.
+"""Rate limits: counters in rows, raised by one conditional statement whose row count must match.
 
-A check that reads in one statement and counts in another lets parallel requests through; here the UPDATE is the check.
+A check that reads in one statement and counts in another lets parallel requests through; here the write is the check.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from . import db
+from .compiled import Write
 from .db import atomic_with_retry
 from .digests import digest
 from .exceptions import Reason, Refused
-from .models import Counter
+from .models import Counter, statements
 
 _T = TypeVar("_T")
 
@@ -71,45 +69,41 @@ def consume(limits: Sequence[RateLimit]) -> None:
     Raises:
         NotConsumedError: a counter is full, or its row does not exist yet.
     """
+    require_all(limits, raise_counters(limits).run())
+
+
+def raise_counters(limits: Sequence[RateLimit]) -> Write:
+    """Return the write of ``consume``, to be run together with others; ``require_all`` takes its number of rows."""
     now = timezone.now()
-    not_full = [Q(digest=limit.digest) & (Q(count__lt=limit.maximum) | Q(expires_at__lte=now)) for limit in limits]
-    windows = [
-        When(digest=limit.digest, expires_at__lte=now, then=Value(now + timedelta(seconds=limit.period)))
-        for limit in limits
-    ]
-    updated = _by_key(Counter.objects.filter(functools.reduce(operator.or_, not_full))).update(
-        # Before expires_at: MariaDB evaluates assignments from left to right, on the new values.
-        count=Case(When(expires_at__lte=now, then=Value(1)), default=F("count") + 1),
-        expires_at=Case(*windows, default=F("expires_at")),
-    )
-    if updated != len(limits):
+    values: dict[str, Any] = {"now": now}
+    for place, (key, limit) in enumerate(sorted((limit.digest, limit) for limit in limits)):
+        values |= {f"digest{place}": key, f"scope{place}": limit.scope, f"maximum{place}": limit.maximum}
+        values[f"ends{place}"] = now + timedelta(seconds=limit.period)
+    if statements.can_make_rows():
+        return statements.raise_or_make_counters(**values)
+    return statements.raise_counters(**values)
+
+
+def require_all(limits: Sequence[RateLimit], raised: int) -> None:
+    """Raise NotConsumedError unless every counter was raised."""
+    if raised != len(limits):
         raise NotConsumedError(limits)
+
+
+def lower_counters(limits: Iterable[RateLimit]) -> Write:
+    """Return the write of ``refund``, to be run together with others."""
+    return statements.lower_counters(**{f"digest{place}": limit.digest for place, limit in enumerate(limits)})
 
 
 def refund(limits: Iterable[RateLimit]) -> None:
     """Undo ``consume`` for an event that did not happen or does not count, in the open transaction if there is one."""
-    counted = Counter.objects.filter(pk__in=[limit.digest for limit in limits], count__gt=0)
-
-    def decrement() -> None:
-        _by_key(counted).update(count=F("count") - 1)
-
+    decrement = lower_counters(limits).run
     if db.connection().in_atomic_block:
         decrement()
         return
     # A failure here must not replace the outcome of the call; then the event stays counted.
     with contextlib.suppress(Refused):
         atomic_with_retry(decrement)
-
-
-def _by_key(rows: QuerySet[Counter]) -> QuerySet[Counter]:
-    """Make an UPDATE of these rows lock them in the order of their keys.
-
-    PostgreSQL locks rows in the order of the table, which each update changes, so that concurrent updates would
-    deadlock over the counters that all users share. SQLite has one writer, and MariaDB follows the key anyway.
-    """
-    if db.connection().vendor != "postgresql":
-        return rows
-    return Counter.objects.filter(pk__in=rows.select_for_update().order_by("pk").values("pk"))
 
 
 def _refusal_for(limits: Sequence[RateLimit]) -> Refused:
@@ -141,6 +135,8 @@ def reserve(write: Callable[[], _T], also: Sequence[RateLimit] = ()) -> _T:
         return atomic_with_retry(write)
     except NotConsumedError as error:
         limits = error.limits
+    if statements.can_make_rows():
+        raise _refusal_for(limits)
     _make_rows([*limits, *also])
     try:
         return atomic_with_retry(write)

@@ -6,24 +6,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError
-from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Coalesce, Concat, Substr
 from django.utils import timezone
 
 from .. import rate_limits
+from ..compiled import Write, run_together
 from ..constants import METHOD_RECOVERY
 from ..db import atomic_with_retry
 from ..digests import digest, digests
 from ..exceptions import Reason, Refused
-from ..models import Challenge, VerigatorUser
+from ..models import Challenge, VerigatorUser, statements
 from . import checking, limits, lockout, notices, phone_changes, recovery
 from .notices import send_notice
 
 Outcome = Challenge.Outcome
 PIN_REUSE_SECONDS = 600
 """How long an accepted PIN is not accepted again, even if the provider accepts it."""
-_PINS_KEPT = 8
-"""How many accepted PINs are remembered, in one column, each by as many hex digits of its digest."""
 
 
 def accept(challenge: Challenge, pin: str, consumed: list[rate_limits.RateLimit]) -> str:
@@ -38,13 +35,19 @@ def accept(challenge: Challenge, pin: str, consumed: list[rate_limits.RateLimit]
 
     def consume_challenge() -> str:
         now = timezone.now()
-        # Also one that a second click has closed: after the right PIN the provider answers that it has no code.
-        rows = Challenge.objects.filter(superseded_at=None, expires_at__gt=now)
-        if not challenge.consume(rows, {}):
-            raise Refused(checking.why_not(challenge))
-        trust_version = _prove(challenge, digest("pin", f"{challenge.user_id}.{pin}"), now)
-        rate_limits.refund(consumed)
-        return trust_version
+        trusting, swapped = _trusting(challenge), {}
+        consume, refund = challenge.consume(valid_at=now), rate_limits.lower_counters(consumed)
+        if challenge.purpose == Challenge.Purpose.PHONE:
+            _require_consumed(challenge, consume.run())
+            swapped = phone_changes.swap(challenge, now)
+            proved, _ = run_together(_prove(challenge, pin, now, trusting | swapped), refund)
+        else:
+            ended, proved, _ = run_together(consume, _prove(challenge, pin, now, trusting), refund)
+            _require_consumed(challenge, ended)
+        if not proved:
+            is_trusted = statements.still_trusted(VerigatorUser.objects.all(), **trusting).exists()
+            raise Refused(Reason.USED if is_trusted else Reason.ENDED)
+        return str(swapped.get("trust_version", challenge.trust_version))
 
     try:
         return atomic_with_retry(consume_challenge)
@@ -59,33 +62,29 @@ def accept(challenge: Challenge, pin: str, consumed: list[rate_limits.RateLimit]
     raise refused
 
 
-def _prove(challenge: Challenge, pin_digest: str, now: datetime) -> str:
-    """Write the proof to the link in one UPDATE, and return the trust version."""
-    remembered_since = now - timedelta(seconds=PIN_REUSE_SECONDS)
-    pin_prefix = pin_digest[:_PINS_KEPT]
-    not_reused = ~Q(last_pin__contains=pin_prefix) | Q(last_pin_at=None) | Q(last_pin_at__lt=remembered_since)
-    remembered_pins = Concat(Value(pin_prefix), Substr("last_pin", 1, _PINS_KEPT * (_PINS_KEPT - 1)))
-    still_trusted = Q(user_id=challenge.user_id, trust_version=challenge.trust_version)
-    values: dict[str, Any] = {
-        "confirmed_at": Coalesce(F("confirmed_at"), now),
-        "consecutive_failures": 0,
-        "locked_until": None,
-        # Before last_pin_at: MariaDB evaluates assignments from left to right, on the new values.
-        "last_pin": Case(When(last_pin_at__gte=remembered_since, then=remembered_pins), default=Value(pin_prefix)),
-        "last_pin_at": now,
-    }
-    trust_version = challenge.trust_version
+def _require_consumed(challenge: Challenge, consumed: int) -> None:
+    if not consumed:
+        raise Refused(checking.why_not(challenge))
+
+
+def _trusting(challenge: Challenge) -> dict[str, Any]:
+    """Return what the link must still have for a proof, as ``statements.still_trusted`` takes it."""
+    trusting: dict[str, Any] = {"user_id": challenge.user_id, "trusted": challenge.trust_version}
     if challenge.purpose == Challenge.Purpose.PHONE:
-        values |= phone_changes.swap(challenge, now)
-        trust_version = values["trust_version"]
-    elif challenge.verigator_id:
-        still_trusted &= Q(verigator_id=challenge.verigator_id)
+        return trusting  # phone_changes.swap compares the phones
+    if challenge.verigator_id:
+        trusting["sent_to_id"] = challenge.verigator_id
     elif challenge.sent_at is not None:
-        still_trusted &= Q(phone_number=_number_proved(challenge))
-    if not VerigatorUser.objects.filter(still_trusted, not_reused).update(**values):
-        ended = not VerigatorUser.objects.filter(still_trusted).exists()
-        raise Refused(Reason.ENDED if ended else Reason.USED)
-    return trust_version
+        trusting["sent_to_number"] = _number_proved(challenge)
+    return trusting
+
+
+def _prove(challenge: Challenge, pin: str, now: datetime, values: dict[str, Any]) -> Write:
+    """Return the write of the proof to the link."""
+    pin_digest = digest("pin", f"{challenge.user_id}.{pin}")
+    remembered_since = now - timedelta(seconds=PIN_REUSE_SECONDS)
+    pin_prefix = pin_digest[: statements.PIN_PREFIX]
+    return statements.prove(now=now, remembered_since=remembered_since, pin_prefix=pin_prefix, **values)
 
 
 def _number_proved(challenge: Challenge) -> str:
@@ -128,8 +127,9 @@ def _reserve_code(challenge: Challenge, consumed: list[rate_limits.RateLimit], f
     def consume_try() -> bool:
         if form and not challenge.note_form(form):
             raise Refused(Reason.REPEATED)
-        is_last = lockout.count_failure(challenge)
-        rate_limits.consume(consumed)
+        failed, raised = run_together(lockout.count_failure(challenge), rate_limits.raise_counters(consumed))
+        is_last = not failed and lockout.count_last_failure(challenge)
+        rate_limits.require_all(consumed, raised)
         return is_last
 
     try:
@@ -143,7 +143,7 @@ def _use_code(challenge: Challenge, code: str, consumed: list[rate_limits.RateLi
     link = VerigatorUser.objects.filter(user_id=challenge.user_id, trust_version=challenge.trust_version)
     # The code last, so that it is used only if everything else holds.
     if not (
-        challenge.consume(Challenge.objects.all(), {"method": METHOD_RECOVERY})
+        challenge.consume(method=METHOD_RECOVERY).run()
         and link.update(consecutive_failures=0, locked_until=None)
         and recovery.consume(challenge.user_id, code)
     ):

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from .. import events, rate_limits, signals
 from ..backends import BaseBackend, CallOrigin, Checked, Recipient, backends, protected_call
+from ..compiled import run_together
 from ..exceptions import NoSuchResourceError, Reason, Refused, VerigatorError
 from ..models import Challenge
 from ..rate_limits import RateLimit
@@ -65,12 +66,15 @@ def _reserve_try(challenge: Challenge, consumed: list[RateLimit], form: str) -> 
         raise Refused(reason)
 
     def consume_try() -> bool:
-        if not challenge.count_try(form):
+        tried, failed, raised = run_together(
+            challenge.count_try(form), lockout.count_failure(challenge), rate_limits.raise_counters(consumed)
+        )
+        if not tried:
             reason = why_not(challenge, form)
             raise Refused(reason, tries_left=challenge.tries_left if reason == Reason.REPEATED else None)
         # Before the rate limits: LOCKED, which waiting ends, must not hide STOPPED, which it does not.
-        is_last = lockout.count_failure(challenge)
-        rate_limits.consume(consumed)
+        is_last = not failed and lockout.count_last_failure(challenge)
+        rate_limits.require_all(consumed, raised)
         return is_last
 
     is_last = rate_limits.reserve(consume_try)

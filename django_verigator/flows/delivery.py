@@ -175,7 +175,7 @@ def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str)
     reference_digest = digest("reference", f"{challenge.backend}.{reference}")
 
     def write() -> None:
-        with db.atomic():
+        with db.savepoint():
             _write(challenge, **values, reference_digest=reference_digest)
 
     try:

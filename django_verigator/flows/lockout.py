@@ -12,9 +12,10 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from .. import conf, events, signals
+from ..compiled import Write
 from ..digests import auth_hash_of, is_auth_hash_of
 from ..exceptions import Reason, Refused
-from ..models import Challenge, Counter, VerigatorUser
+from ..models import Challenge, Counter, VerigatorUser, statements
 from . import limits, notices
 from .notices import send_notice
 
@@ -86,24 +87,29 @@ def keep_over_rehash(user: AbstractBaseUser) -> None:
         link.transition({"failures_auth_hash": auth_hash_of(user)})
 
 
-def count_failure(challenge: Challenge) -> bool:
-    """Count a consecutive failure before the verdict, so that parallel tries cannot exceed the maximum.
+def count_failure(challenge: Challenge) -> Write:
+    """Return the write that counts a consecutive failure, unless it is the last one before STOPPED.
 
-    Returns:
-        Whether it is the last one before STOPPED.
+    Before the verdict, so that parallel tries cannot exceed the maximum.
+    """
+    return statements.count_failure(**_failure_of(challenge))
+
+
+def count_last_failure(challenge: Challenge) -> bool:
+    """Count the last failure before STOPPED, where ``count_failure`` has matched no row; return True.
 
     Raises:
-        Refused: STOPPED.
+        Refused: STOPPED already.
     """
-    last = conf.consecutive_failures() - 1
-    link = VerigatorUser.objects.filter(user_id=challenge.user_id)
-    increment = {"consecutive_failures": F("consecutive_failures") + 1, "failures_auth_hash": challenge.auth_hash}
-    if link.filter(consecutive_failures__lt=last).update(**increment):
-        return False
     # An UPDATE of its own, so that of parallel tries exactly one is the last.
-    if link.filter(consecutive_failures=last).update(**increment):
-        return True
-    raise Refused(Reason.STOPPED)
+    if not statements.count_last_failure(**_failure_of(challenge)).run():
+        raise Refused(Reason.STOPPED)
+    return True
+
+
+def _failure_of(challenge: Challenge) -> dict[str, Any]:
+    last = conf.consecutive_failures() - 1
+    return {"user_id": challenge.user_id, "last": last, "failures_auth_hash": challenge.auth_hash}
 
 
 def undo_failure(challenge: Challenge) -> None:
@@ -116,7 +122,7 @@ def announce(challenge: Challenge, is_last: bool) -> Refused | None:
     """Log and notify a lockout that a wrong try has begun, and return it; None if there is none.
 
     Args:
-        is_last: as ``count_failure`` returned it.
+        is_last: whether ``count_last_failure`` has counted it.
     """
     if is_last:
         events.record("locked", challenge.user, signal=signals.locked, level=logging.WARNING, until=None)

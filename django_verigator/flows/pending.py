@@ -19,7 +19,7 @@ from .. import conf, db
 from ..addresses import client_address
 from ..db import retry_on_deadlock
 from ..digests import auth_hash_of, digest, digests, is_auth_hash_of
-from ..models import Challenge, VerigatorUser
+from ..models import Challenge, VerigatorUser, statements
 from . import cookies, lockout
 from .session import session_guard
 
@@ -37,8 +37,9 @@ def find_ended(nonce: str) -> Challenge | None:
 
 
 def _last_challenge(nonce: str) -> Challenge | None:
-    rows = Challenge.objects.select_related("user__verigator").filter(nonce_digest__in=digests("nonce", nonce))
-    return rows.order_by("-step").first()
+    # A login of before a change of SECRET_KEY has kept its first digest.
+    found = (statements.last_challenge.first(nonce_digest=known) for known in digests("nonce", nonce))
+    return next(filter(None, found), None)
 
 
 def _has_ended(challenge: Challenge) -> bool:

@@ -14,8 +14,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .. import conf
+from ..compiled import Write
 from ..constants import METHOD_TOTP
 from ..exceptions import Reason
+from . import statements
 from .base import PrimaryManager, QuerySet, Transitions, UrlField
 from .link import PhoneChange
 
@@ -28,27 +30,6 @@ class ChallengeQuerySet(QuerySet["Challenge"]):
     def unproved(self) -> ChallengeQuerySet:
         """Select those whose login still waits: not ended, or only because the code has."""
         return self.filter(Q(consumed_at=None) | Q(outcome__in=Challenge.CODE_ENDED))
-
-    def triable(self, now: datetime) -> ChallengeQuerySet:
-        """Select those that a PIN may be tried for, by the rules of ``Challenge.closed_reason``."""
-        return self.open().filter(
-            sent_at__isnull=False, expires_at__gt=now, tries__lt=conf.current().LIMITS.TRIES_PER_CHALLENGE
-        )
-
-    def other_than(self, form: str) -> ChallengeQuerySet:
-        """Select those whose last form was another one; an unknown form ("") never equals the last."""
-        return self.exclude(last_form=form) if form else self
-
-    def supersede(self, challenge: Challenge) -> int:
-        """Mark the user's open challenges as superseded by this one, and return how many there were.
-
-        Verigator keeps one running authentication for each user. The app shows one code for all logins, so a code from
-        the app supersedes only the earlier steps of its own login.
-        """
-        others = self.open().filter(user_id=challenge.user_id)
-        if challenge.requested_method == METHOD_TOTP:
-            others = others.exclude(~Q(nonce_digest=challenge.nonce_digest), method=METHOD_TOTP)
-        return others.update(superseded_at=challenge.created_at)
 
 
 _ChallengeManager = PrimaryManager.from_queryset(ChallengeQuerySet)
@@ -174,21 +155,30 @@ class Challenge(Transitions, models.Model):
     def tries_left(self) -> int:
         return max(conf.current().LIMITS.TRIES_PER_CHALLENGE - self.tries, 0)
 
-    def count_try(self, form: str) -> bool:
-        """Consume a try in one UPDATE.
+    def supersede_others(self) -> Write:
+        """Return the write that has this challenge supersede the user's open ones.
+
+        Verigator keeps one running authentication for each user. The app shows one code for all logins, so a code from
+        the app supersedes only the earlier steps of its own login.
+        """
+        values = {"user_id": self.user_id, "created_at": self.created_at}
+        if self.requested_method == METHOD_TOTP:
+            values |= {"own_nonce": self.nonce_digest, "app_method": METHOD_TOTP}
+        return statements.supersede(**values)
+
+    def count_try(self, form: str) -> Write:
+        """Return the write that consumes a try; it matches the row by the rules of ``closed_reason``.
 
         Args:
-            form: keyed digest of the posted form, or "".
-
-        Returns:
-            False if no try is left, the code is no longer valid, or this form was the last one posted.
+            form: keyed digest of the posted form, which must not be the last one posted; "" never is.
         """
-        rows = Challenge.objects.triable(timezone.now()).other_than(form).filter(pk=self.pk)
-        return bool(rows.update(tries=F("tries") + 1, last_form=form))
+        maximum = conf.current().LIMITS.TRIES_PER_CHALLENGE
+        # No digest is "-", and "" is the last form before the first.
+        return statements.count_try(id=self.pk, now=timezone.now(), maximum=maximum, form=form, last=form or "-")
 
     def note_form(self, form: str) -> bool:
         """Store the digest of a posted form; return False if it was the last one posted."""
-        return bool(Challenge.objects.other_than(form).filter(pk=self.pk).update(last_form=form))
+        return bool(Challenge.objects.exclude(last_form=form).filter(pk=self.pk).update(last_form=form))
 
     def return_try(self) -> None:
         """Refund a try."""
@@ -199,19 +189,18 @@ class Challenge(Transitions, models.Model):
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Write the outcome of a call to the provider, unconditionally: it happened, whatever else did."""
-        Challenge.objects.filter(pk=self.pk).update(**values)
+        statements.write_challenge(id=self.pk, **values).run()
         self.show(values)
 
-    def consume(self, rows: ChallengeQuerySet, values: Mapping[str, Any]) -> bool:
-        """End the challenge with a proof, once.
+    def consume(self, **values: Any) -> Write:
+        """Return the write that ends the challenge with a proof, once.
 
-        The row loses ``next_url``, which may hold a one-time token; the instance keeps it.
+        The row loses ``next_url``; the instance keeps it.
 
-        Returns:
-            False if another request was faster, or the challenge is not among ``rows``.
+        Args:
+            values: further values of the row; or ``valid_at``, when its code must still be the newest, and valid.
         """
-        ended = {"consumed_at": timezone.now(), "outcome": self.Outcome.VERIFIED, "next_url": "", **values}
-        return bool(rows.unproved().filter(pk=self.pk).update(**ended))
+        return statements.consume_challenge(id=self.pk, now=timezone.now(), **values)
 
     def close(self, outcome: str) -> None:
         """End the challenge without a proof."""

@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from .. import db, events
 from ..db import retry_on_deadlock
-from ..models import VerigatorUser
+from ..models import VerigatorUser, statements
 from . import site_phones
 
 State = VerigatorUser.State
@@ -21,7 +21,7 @@ State = VerigatorUser.State
 
 def find(user: AbstractBaseUser) -> VerigatorUser | None:
     """Return the user's link, or None."""
-    link = VerigatorUser.objects.filter(user_id=user.pk).first()
+    link: VerigatorUser | None = statements.link_of_user.first(user_id=user.pk)
     if link is not None:
         _cache_user(link, user)
     return link

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.test import Client
 
 from ..conftest import give_password, sent_pin
 from .markdown import DOCS, section
@@ -23,10 +24,15 @@ def told(walk: str) -> list[str]:
 
 @pytest.fixture
 def pin_posted(alice: Any, client: Any) -> list[str]:
-    give_password(client)
+    post_pin(Client())  # statements are composed at the first login after the start of a process
+    return post_pin(client)
+
+
+def post_pin(browser: Client) -> list[str]:
+    give_password(browser)
     pin = sent_pin()
     with files_passed() as passed:
-        client.post("/accounts/verify/", {"pin": pin})
+        browser.post("/accounts/verify/", {"pin": pin})
     return passed
 
 

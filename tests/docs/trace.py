@@ -17,11 +17,13 @@ FOUNDATIONS = frozenset(
     {
         "addresses.py",
         "cleaning.py",
+        "compiled.py",
         "conf/__init__.py",
         "db.py",
         "digests.py",
         "events.py",
         "models/base.py",
+        "models/statements.py",
         "receivers.py",
         "shown.py",
         "views/session_store.py",
