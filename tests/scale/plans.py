@@ -38,7 +38,7 @@ def planned() -> Iterator[Plans]:
     found = Plans()
 
     def explain(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        if sql.split(None, 1)[0] in ("SELECT", "INSERT", "UPDATE", "DELETE") and not many:
+        if sql.split(None, 1)[0] in ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH") and not many:
             with connection.connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN {sql}", params)
                 found.append(Planned(sql, "\n".join(row[0] for row in cursor.fetchall())))
