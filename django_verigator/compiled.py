@@ -226,7 +226,7 @@ def run_together(*writes: Write) -> list[int]:
     rows as they were before.
     """
     connection = db.connection()
-    if connection.vendor != "postgresql":
+    if connection.vendor not in _VENDORS or connection.vendor != "postgresql":
         return [write.run() for write in writes]
     texts: list[str] = []
     params: list[Any] = []

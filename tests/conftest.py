@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -90,6 +91,17 @@ def give_password(client: Client, username: str = "alice", **extra: Any) -> Any:
 
 def sent_pin() -> str:
     return locmem.outbox[-1].pin
+
+
+def writes(sql: str, verb: str = r"INSERT INTO|UPDATE|DELETE FROM", table: str = r"\w+", setting: str = "") -> bool:
+    """Whether a statement, or a step of one (PostgreSQL's WITH), writes to a table of the app.
+
+    Args:
+        setting: a column to which an UPDATE gives a value.
+    """
+    table = rf"""["`]django_verigator_{table}["`]"""
+    value = rf"""\sSET\s(?:(?!\sWHERE\s).)*["`]{setting}["`]""" if setting else ""
+    return re.search(rf"(?:^|\()(?:{verb}) {table}{value}", sql) is not None
 
 
 def deadlock() -> OperationalError:

@@ -228,7 +228,12 @@ def confirming(site, alice):
 
 FORMS = {
     "password": (nothing, in_the_call, LOGIN, lambda site, alice: {"username": "alice"}),
-    "password, counting": (nothing, patched(rate_limits, "consume"), LOGIN, lambda site, alice: {"username": "alice"}),
+    "password, counting": (
+        nothing,
+        patched(rate_limits, "raise_counters"),
+        LOGIN,
+        lambda site, alice: {"username": "alice"},
+    ),
     "password, link": (
         nothing,
         patched(links, "find"),
@@ -240,7 +245,7 @@ FORMS = {
     "PIN, digest": (waiting, patched(acceptance, "digest"), PIN, lambda site, alice: {"pin": site.pin(alice)}),
     "PIN, finished": (waiting, patched(completion, "_complete"), PIN, lambda site, alice: {"pin": site.pin(alice)}),
     "resend": (waiting, in_the_call, RESEND, lambda site, alice: {}),
-    "resend, limits": (waiting, patched(rate_limits, "consume"), RESEND, lambda site, alice: {}),
+    "resend, limits": (waiting, patched(rate_limits, "raise_counters"), RESEND, lambda site, alice: {}),
     "recovery code": (waiting, patched(recovery, "consume"), RECOVERY, lambda site, alice: {"code": "CODE"}),
     "recovery code, digest": (waiting, patched(recovery, "digests"), RECOVERY, lambda site, alice: {"code": "CODE"}),
     "first phone": (enrolling, in_the_call, ENROL, lambda site, alice: {"phone": NEW}),

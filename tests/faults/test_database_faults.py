@@ -15,7 +15,7 @@ from django_verigator.backends import locmem
 from django_verigator.db import is_transient
 from django_verigator.models import Challenge, Counter, VerigatorUser
 
-from ..conftest import WRONG_PIN, deadlock, give_password, sent_pin
+from ..conftest import WRONG_PIN, deadlock, give_password, sent_pin, writes
 
 PIN_PAGE, RESEND = "/accounts/verify/", "/accounts/verify/resend/"
 pytestmark = pytest.mark.usefixtures("alice")
@@ -42,11 +42,11 @@ class Deadlocks:
 
 
 def consumes(sql: str) -> bool:
-    return sql.startswith("UPDATE") and "challenge" in sql and "consumed_at" in sql.partition("WHERE")[0]
+    return writes(sql, "UPDATE", "challenge", setting="consumed_at")
 
 
 def counts(sql: str) -> bool:
-    return sql.startswith("UPDATE") and "_counter" in sql
+    return writes(sql, table="counter")
 
 
 @pytest.mark.threat("R28")
@@ -66,8 +66,9 @@ def test_deadlock_when_the_pin_is_consumed(browser, times, goes_in):
 @pytest.mark.parametrize(("times", "is_asked"), [(1, True), (2, False)])
 def test_deadlock_when_a_try_is_reserved__asks_nobody_without_a_reservation(browser, times, is_asked):
     give_password(browser)
-    with connection.execute_wrapper(Deadlocks(times, counts)):
+    with connection.execute_wrapper(deadlocks := Deadlocks(times, counts)):
         response = browser.post(PIN_PAGE, {"pin": sent_pin()})
+    assert deadlocks.refused == times
     assert response.status_code == (HTTPStatus.FOUND if is_asked else HTTPStatus.OK)
     assert (SESSION_KEY in browser.session) is is_asked
     # The try of a transaction that was rolled back is there still.
@@ -80,8 +81,9 @@ def test_deadlock_when_a_send_is_reserved__sends_nothing_without_a_reservation(b
     give_password(browser)
     Challenge.objects.update(resend_at=None)
     sent = len(locmem.outbox)
-    with connection.execute_wrapper(Deadlocks(times, counts)):
+    with connection.execute_wrapper(deadlocks := Deadlocks(times, counts)):
         response = browser.post(RESEND)
+    assert deadlocks.refused == times
     assert response.status_code == (HTTPStatus.FOUND if is_sent else HTTPStatus.OK)
     assert len(locmem.outbox) - sent == is_sent
     # What was sent before is good still, or the new one is.
@@ -91,7 +93,7 @@ def test_deadlock_when_a_send_is_reserved__sends_nothing_without_a_reservation(b
 @pytest.mark.threat("R28")
 @pytest.mark.parametrize("times", [1, 2])
 def test_deadlock_at_the_password__leaves_a_login_that_can_be_tried_again(browser, times):
-    with connection.execute_wrapper(Deadlocks(times, lambda sql: sql.startswith("INSERT") and "challenge" in sql)):
+    with connection.execute_wrapper(Deadlocks(times, lambda sql: writes(sql, "INSERT INTO", "challenge"))):
         assert give_password(browser)["Location"] == PIN_PAGE
     page = browser.get(PIN_PAGE)
     assert page.status_code == HTTPStatus.OK
@@ -102,9 +104,7 @@ def test_deadlock_at_the_password__leaves_a_login_that_can_be_tried_again(browse
 
 @pytest.mark.threat("R28")
 def test_deadlock_when_the_send_is_settled__does_not_forget_the_text_that_went_out(browser):
-    settled = Deadlocks(
-        1, lambda sql: sql.startswith("UPDATE") and "challenge" in sql and "sent_at" in sql.partition("WHERE")[0]
-    )
+    settled = Deadlocks(1, lambda sql: writes(sql, "UPDATE", "challenge", setting="sent_at"))
     with connection.execute_wrapper(settled):
         assert give_password(browser)["Location"] == PIN_PAGE
     assert settled.refused == 1

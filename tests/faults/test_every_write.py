@@ -16,7 +16,7 @@ from django_verigator.flows.support import issue_code
 from django_verigator.models import Challenge, Counter, RemoteDeletion
 from tests.site.models import User
 
-from ..conftest import PASSWORD, WRONG_PIN, deadlock
+from ..conftest import PASSWORD, WRONG_PIN, deadlock, writes
 
 Step = tuple[str, dict[str, str]]
 """A path and what is posted there; "PIN" is the newest one, "CODE" a recovery code."""
@@ -60,7 +60,7 @@ class Refusing:
         self.writes: list[str] = []
 
     def __call__(self, execute: Any, sql: str, *args: Any) -> Any:
-        if sql.startswith(("INSERT", "UPDATE", "DELETE")) and "django_verigator_" in sql:
+        if writes(sql):
             self.writes.append(sql)
             mine = self.writes[self.number :]
             if sql in mine[:1] and mine.count(sql) <= self.times:
