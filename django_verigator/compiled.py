@@ -10,7 +10,7 @@ import copy
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from django.apps import apps
@@ -31,8 +31,8 @@ _T = TypeVar("_T")
 class Parameter(models.Expression):
     """A value that a statement gets each time it runs."""
 
-    def __init__(self, name: str, field: models.Field[Any, Any]) -> None:
-        super().__init__(output_field=field)
+    def __init__(self, name: str, output_field: models.Field[Any, Any]) -> None:
+        super().__init__(output_field=output_field)
         self.name = name
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
@@ -81,8 +81,8 @@ class _Statement:
         return self._build(self.model.objects.all(), **values)
 
     def _parameter(self, name: str) -> Parameter:
-        field = self._fields.get(name.rstrip("0123456789")) or self.model._meta.get_field(name)
-        return Parameter(name, getattr(field, "target_field", field))
+        typed = self._fields.get(name.rstrip("0123456789")) or self.model._meta.get_field(name)
+        return Parameter(name, getattr(typed, "target_field", typed))
 
     def _parameters(self, names: Any) -> dict[str, Parameter]:
         return {name: self._parameter(name) for name in names}
@@ -104,12 +104,14 @@ class Write:
     """A statement with its values, ready to run."""
 
     statement: Update
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(repr=False)  # may hold a phone number
 
     def run(self) -> int:
         """Run it, once more after a deadlock, and return the number of rows that it has written."""
         connection = db.connection()
         return db.retry_on_deadlock(functools.partial(self._run_once, connection))
+
+    run.alters_data = True  # type: ignore[attr-defined]  # for templates
 
     def _run_once(self, connection: BaseDatabaseWrapper) -> int:
         if connection.vendor not in _VENDORS:
