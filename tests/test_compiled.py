@@ -183,6 +183,17 @@ def test_link_of_user__is_as_in_the_orm(links: list[VerigatorUser]) -> None:
     assert statements.link_of_user.first(user_id=0) is None
 
 
+def test_confirmed_by_another__is_as_in_the_orm(links: list[VerigatorUser]) -> None:
+    confirmed = [each for each in links if each.confirmed_at]
+    VerigatorUser.objects.filter(pk=confirmed[0].pk).update(phone_number="+37255500099")
+    found = []
+    for number, user_id in [(PHONE, 0), ("+37255500099", 0), ("+37255500099", confirmed[0].user_id), ("", 0)]:
+        values = {"phone_number": number, "user_id": user_id}
+        found.append(statements.confirmed_by_another.first(**values) is not None)
+        assert found[-1] == statements.confirmed_by_another.in_orm(**values).exists()
+    assert found == [True, True, False, False]
+
+
 def test_statements_on_links__are_as_in_the_orm(links: list[VerigatorUser]) -> None:
     failed = {"last": MAXIMUM, "failures_auth_hash": "hash"}
     for statement in (statements.count_failure, statements.count_last_failure):

@@ -19,7 +19,7 @@ from ..compiled import run_together
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..digests import digest
 from ..exceptions import Reason, Refused
-from ..models import Challenge, PhoneChange, VerigatorUser
+from ..models import Challenge, PhoneChange, VerigatorUser, statements
 from ..rate_limits import RateLimit
 from ..records import site_phones
 from . import limits, lockout, notices, providers
@@ -151,7 +151,7 @@ def _limits_for(delivery: Delivery, number: str) -> tuple[list[RateLimit], list[
 
 
 def _is_confirmed_by_another_user(number: str, user_pk: Any) -> bool:
-    return VerigatorUser.objects.confirmed_with(number).exclude(user_id=user_pk).exists()
+    return statements.confirmed_by_another.first(phone_number=number, user_id=user_pk) is not None
 
 
 def _is_code_still_good(delivery: Delivery) -> bool:

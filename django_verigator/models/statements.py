@@ -82,6 +82,12 @@ def link_of_user(rows: Any, *, user_id: Any) -> QuerySet[Any]:
     return rows.filter(user_id=user_id)  # type: ignore[no-any-return]
 
 
+@compiled.select("VerigatorUser")
+def confirmed_by_another(rows: Any, *, phone_number: Any, user_id: Any) -> QuerySet[Any]:
+    """Another user who has confirmed the number, and so keeps a share of its sends."""
+    return rows.confirmed_with(phone_number).exclude(user_id=user_id)  # type: ignore[no-any-return]
+
+
 @compiled.update("VerigatorUser", last=_NUMBER)
 def count_failure(rows: Any, *, user_id: Any, last: Any, failures_auth_hash: Any) -> _Assigned:
     """A failure is counted before the verdict, if it is not the last one before STOPPED."""
