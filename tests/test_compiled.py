@@ -29,6 +29,8 @@ BEFORE, AFTER = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
 FORM, OTHER_FORM = "f" * 64, "e" * 64
 PIN, OTHER_PIN = "0123abcd", "89ef0123"
 MAXIMUM = 3
+NOBODY = 10**9
+"""No user's primary key; MySQL takes no 0."""
 
 Case = tuple[compiled.Update, dict[str, Any]]
 
@@ -149,7 +151,7 @@ def test_statements_on_challenges__of_a_whole_user(challenges: list[Challenge]) 
     app = {**user, "own_nonce": "3", "app_method": "totp"}
     counts = assert_as_in_orm([(statements.supersede, user), (statements.supersede, app)])
     assert len(counts) == 2
-    nobody = {"user_id": 0, "created_at": NOW}
+    nobody = {"user_id": NOBODY, "created_at": NOW}
     assert assert_as_in_orm([(statements.supersede, nobody)]) == {0}
 
 
@@ -180,14 +182,14 @@ def test_link_of_user__is_as_in_the_orm(links: list[VerigatorUser]) -> None:
         found = statements.link_of_user.first(user_id=each.user_id)
         assert found is not None
         assert fields_of(found) == fields_of(VerigatorUser.objects.get(user_id=each.user_id))
-    assert statements.link_of_user.first(user_id=0) is None
+    assert statements.link_of_user.first(user_id=NOBODY) is None
 
 
 def test_confirmed_by_another__is_as_in_the_orm(links: list[VerigatorUser]) -> None:
     confirmed = [each for each in links if each.confirmed_at]
     VerigatorUser.objects.filter(pk=confirmed[0].pk).update(phone_number="+37255500099")
     found = []
-    for number, user_id in [(PHONE, 0), ("+37255500099", 0), ("+37255500099", confirmed[0].user_id), ("", 0)]:
+    for number, user_id in [(PHONE, NOBODY), ("+37255500099", NOBODY), ("+37255500099", confirmed[0].user_id), ("", NOBODY)]:
         values = {"phone_number": number, "user_id": user_id}
         found.append(statements.confirmed_by_another.first(**values) is not None)
         assert found[-1] == statements.confirmed_by_another.in_orm(**values).exists()
@@ -316,7 +318,7 @@ def test_run_together__is_one_statement_on_postgresql(counters: list[Counter], l
     writes = [
         statements.count_failure(user_id=links[0].user_id, last=MAXIMUM, failures_auth_hash=""),
         statements.raise_counters(**limits("00", "01")),
-        statements.count_failure(user_id=0, last=MAXIMUM, failures_auth_hash=""),
+        statements.count_failure(user_id=NOBODY, last=MAXIMUM, failures_auth_hash=""),
     ]
     with transaction.atomic(), CaptureQueriesContext(connection) as captured:
         assert compiled.run_together(*writes) == [1, 2, 0]
