@@ -25,7 +25,6 @@ _VENDORS = frozenset({"postgresql", "mysql", "sqlite"})
 """Databases that the compiled form is tested on (MariaDB is "mysql"); on any other the ORM's form runs."""
 
 _M = TypeVar("_M", bound=models.Model)
-_T = TypeVar("_T")
 
 
 class Parameter(models.Expression):
@@ -117,7 +116,8 @@ class Write:
         if connection.vendor not in _VENDORS:
             rows, values = self.statement.in_orm(**self.values)
             return int(rows.update(**values))
-        return _execute(connection, *self.text(connection)).rowcount
+        rowcount, _ = _execute(connection, *self.text(connection))
+        return rowcount
 
     def text(self, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
         """Return the SQL and its parameters, adapted for the database."""
@@ -125,16 +125,11 @@ class Write:
         return text.sql, text.filled(self.values, connection)
 
 
-def _execute(connection: BaseDatabaseWrapper, text: str, params: list[Any]) -> _Result:
+def _execute(connection: BaseDatabaseWrapper, text: str, params: list[Any]) -> tuple[int, tuple[Any, ...]]:
+    """Return the number of rows, and the first row of a statement that returns some."""
     with transaction.mark_for_rollback_on_error(using=connection.alias), connection.cursor() as cursor:
         cursor.execute(text, params)
-        return _Result(cursor.rowcount, cursor.fetchone() if cursor.description else ())
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    rowcount: int
-    row: tuple[Any, ...]
+        return cursor.rowcount, cursor.fetchone() if cursor.description else ()
 
 
 class Update(_Statement):
@@ -237,4 +232,5 @@ def run_together(*writes: Write) -> list[int]:
         texts.append(f"s{place} AS ({text} RETURNING 1)")
         params += own
     counts = ", ".join(f"(SELECT COUNT(*) FROM s{place})" for place in range(len(texts)))  # noqa: S608 - our own
-    return list(_execute(connection, f"WITH {', '.join(texts)} SELECT {counts}", params).row)
+    _, row = _execute(connection, f"WITH {', '.join(texts)} SELECT {counts}", params)
+    return list(row)

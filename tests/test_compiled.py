@@ -189,7 +189,12 @@ def test_confirmed_by_another__is_as_in_the_orm(links: list[VerigatorUser]) -> N
     confirmed = [each for each in links if each.confirmed_at]
     VerigatorUser.objects.filter(pk=confirmed[0].pk).update(phone_number="+37255500099")
     found = []
-    for number, user_id in [(PHONE, NOBODY), ("+37255500099", NOBODY), ("+37255500099", confirmed[0].user_id), ("", NOBODY)]:
+    for number, user_id in [
+        (PHONE, NOBODY),
+        ("+37255500099", NOBODY),
+        ("+37255500099", confirmed[0].user_id),
+        ("", NOBODY),
+    ]:
         values = {"phone_number": number, "user_id": user_id}
         found.append(statements.confirmed_by_another.first(**values) is not None)
         assert found[-1] == statements.confirmed_by_another.in_orm(**values).exists()
