@@ -219,8 +219,9 @@ def run_together(*writes: Write) -> list[int]:
     """Run writes of one transaction, on PostgreSQL as one statement, and return the number of rows of each.
 
     All of them run, whatever the first ones match: the caller raises, and so rolls them back, if a number is not what
-    it must be. No two may write the same row, and none may read what another one writes: on PostgreSQL each sees the
-    rows as they were before.
+    it must be. On PostgreSQL each sees the rows that there were when the statement began; of a row that it waits for,
+    the newest version. So no two may write the same row, and none may look for rows that are made while another one
+    waits for a lock.
     """
     connection = db.connection()
     if connection.vendor not in _VENDORS or connection.vendor != "postgresql":

@@ -15,7 +15,6 @@ from django.utils import timezone
 
 from .. import conf, phone, rate_limits
 from ..backends import BaseBackend
-from ..compiled import run_together
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..digests import digest
 from ..exceptions import Reason, Refused
@@ -189,12 +188,11 @@ def _consume_and_store(delivery: Delivery) -> None:
         # The login may have been cancelled or completed since this request has read it.
         if previous is not None and not Challenge.objects.unproved().filter(pk=previous.pk).exists():
             raise Refused(Reason.ENDED)
-        supersede = challenge.supersede_others()
         if consumed:
-            raised, _ = run_together(rate_limits.raise_counters(consumed), supersede)
-            rate_limits.require_all(consumed, raised)
-        else:
-            supersede.run()
+            rate_limits.consume(consumed)
+        # A statement of its own: the counters' rows let parallel sends of a user pass one by one, and only a statement
+        # that begins behind them sees the challenge of the one before.
+        challenge.supersede_others().run()
         challenge.save(force_insert=True)
 
     try:
