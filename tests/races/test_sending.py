@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
+from django.db import connection
 
 from django_verigator.backends import Started, backends
 from django_verigator.client import http
 from django_verigator.models import Challenge
 
+from ..conftest import writes
 from .conftest import (
     RESEND,
     copies,
@@ -74,6 +79,38 @@ def test_fifty_parallel_password_steps_of_one_user_stop_at_the_cap(provider):
     assert provider.sends == 5
     assert Challenge.objects.filter(consumed_at=None, superseded_at=None, sent_at__isnull=False).count() == 1
     assert logged_in() == []
+
+
+@pytest.mark.threat("E02")
+def test_of_two_sends_at_once_the_second_alone_has_a_good_code(provider):
+    make_user()
+    first_has_counted, second_counts = threading.Event(), threading.Event()
+
+    def hold_the_counters(execute, sql, *args):
+        if writes(sql, "INSERT INTO", "challenge"):
+            first_has_counted.set()
+            second_counts.wait(1)  # a database that lets one transaction write at a time does not get there
+            time.sleep(0.3)
+        return execute(sql, *args)
+
+    def wait_for_the_counters(execute, sql, *args):
+        if writes(sql, table="counter"):
+            second_counts.set()
+        return execute(sql, *args)
+
+    def first():
+        with connection.execute_wrapper(hold_the_counters):
+            give_password()
+
+    def second():
+        first_has_counted.wait(10)
+        with connection.execute_wrapper(wait_for_the_counters):
+            give_password()
+
+    crowd(lambda send: send(), [first, second])
+
+    assert provider.sends == 2
+    assert [code.superseded_at is None for code in Challenge.objects.order_by("created_at")] == [False, True]
 
 
 @pytest.mark.threat("E03")
