@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from .calls import pooled_session
-from .provider import LATENCY, TIMEOUT, far_away, phone
+from .provider import LATENCY, TIMEOUT, far_away, phone, pooled_session
 from .sites import Process, Site
 from .table import Effort, Row, in_rounds, ratios
 

@@ -6,9 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-import requests
-
-from .provider import LATENCY, PASSWORD, TIMEOUT, USERNAME, api, far_away, phone, with_service
+from .provider import LATENCY, TIMEOUT, api, far_away, phone, pooled_session, with_service
 from .table import Effort, Row, in_rounds, ratios, spread
 
 THREADS = 16
@@ -60,16 +58,6 @@ def rows(provider: dict[str, str], effort: Effort) -> list[Row]:
             "at least 0.9",
         ),
     ]
-
-
-def pooled_session(provider: dict[str, str]) -> requests.Session:
-    """Return a session for many threads, which does not read the environment anew at each call."""
-    session = requests.Session()
-    session.trust_env = False
-    session.verify = provider["ca_bundle"]
-    session.headers["X-Service-Auth"] = f"{USERNAME}:{PASSWORD}"
-    session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=64))
-    return session
 
 
 def calls_per_second(call: Callable[[], object], threads: int, seconds: float) -> float:

@@ -56,12 +56,23 @@ def phone(number: int) -> str:
     return f"+372{55_000_000 + number}"
 
 
+def pooled_session(provider: dict[str, str]) -> requests.Session:
+    """Return a plain session for many threads; it reads neither proxies nor certificates from the environment."""
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = provider["ca_bundle"]
+    session.headers["X-Service-Auth"] = f"{USERNAME}:{PASSWORD}"
+    session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+    return session
+
+
 def control(provider: dict[str, str], method: str, path: str, **more: Any) -> Any:
     """Ask the sandbox's own API."""
     url = f"{provider['endpoint']}/_sandbox/{path}"
-    response = requests.request(method, url, verify=provider["ca_bundle"], timeout=TIMEOUT, **more)
-    response.raise_for_status()
-    return response.json()
+    with pooled_session(provider) as session:
+        response = session.request(method, url, timeout=TIMEOUT, **more)
+        response.raise_for_status()
+        return response.json()
 
 
 @contextlib.contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-
-import requests
+from http import HTTPStatus
 
 from .processes import PATIENCE, running
 from .sites import LOGIN, Site
@@ -30,8 +30,10 @@ def serving(site: Site, workers: int, threads: int) -> Iterator[str]:
 def _wait_until_it_answers(process: subprocess.Popen[str], address: str) -> None:
     ends = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < ends:
-        with contextlib.suppress(requests.ConnectionError):
-            requests.get(f"http://{address}{LOGIN}", timeout=PATIENCE).raise_for_status()
-            return
+        connection = http.client.HTTPConnection(address, timeout=PATIENCE)
+        with contextlib.suppress(ConnectionError), contextlib.closing(connection):
+            connection.request("GET", LOGIN)
+            if connection.getresponse().status == HTTPStatus.OK:
+                return
         time.sleep(0.1)
     raise RuntimeError("gunicorn does not answer")

@@ -23,7 +23,7 @@ class Effort:
             to its working size.
     """
 
-    rounds: int = 5
+    rounds: int = 7
     users: int = 10
     pages: int = 300
     seconds: float = 2
