@@ -53,6 +53,8 @@ class Visitor:
         self.site, self.sandbox = site, sandbox
         self.username, self.phone = username(number), phone(number)
         self.session = requests.Session()
+        # The server closes what was idle for two seconds; a click that meets just that would be lost.
+        self.session.headers["Connection"] = "close"
         self.unanswered = 0
         """Answers other than a page or a redirect."""
         self.times: list[float] = []
