@@ -1,137 +1,107 @@
-"""Registering many users with ``verigator_sync``, against what the latency allows: users x latency / workers.
-
-``python -m benchmarks.bulk 10000`` takes two minutes; ``postgresql`` behind the number stores the rows there.
-"""
+"""Registering many users with ``verigator_sync``, against users x latency / workers, and what memory that takes."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
+import io
+import itertools
 import time
-from itertools import count
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
-from . import setup
+from .provider import LATENCY, TIMEOUT, far_away, phone, pooled_session
+from .sites import Process, Site
+from .table import Effort, Row, in_rounds, ratios
 
-USERS = 3000
-LATENCY = 0.02
 WORKERS = (8, 16, 32)
-USERNAME, PASSWORD = setup.CREDENTIALS
-# One thread, so that the machine's other core is enough for it; the sandbox itself would be the narrow place.
-SERVER = """
-import asyncio, itertools, sys
-latency = float(sys.argv[1])
-numbers = itertools.count(1)
-
-class Provider(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.received = transport, b""
-
-    def data_received(self, data):
-        self.received += data
-        head, end, body = self.received.partition(b"\\r\\n\\r\\n")
-        length = next((int(line[15:]) for line in head.lower().split(b"\\r\\n") if line[:15] == b"content-length:"), 0)
-        if end and len(body) >= length:
-            self.received = b""
-            asyncio.get_running_loop().call_later(latency, self.answer, body)
-
-    def answer(self, body):
-        name = body.split(b'"id_in_service": "')[-1].split(b'"')[0]
-        answer = b'{"id": "%d", "id_in_service": "%s", "ctime": "2026-01-01"}' % (next(numbers), name)
-        self.transport.write(b"HTTP/1.1 201 Created\\r\\nContent-Type: application/json\\r\\n"
-                             b"Content-Length: %d\\r\\n\\r\\n" % len(answer) + answer)
-
-async def main():
-    server = await asyncio.get_running_loop().create_server(Provider, "127.0.0.1", 0, backlog=256)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-asyncio.run(main())
-"""
+FIRST, FIRST_OF_MEMORY = 100_000, 500_000
+"""Numbers of the first users; those before are of other measures."""
+ROUNDS = 3
+MEMORY = Path("/proc/self/status")
 
 
-def main(users: int = USERS) -> None:
-    from django.conf import settings
-    from django.db import connection
-
-    command = [sys.executable, "-c", SERVER, str(LATENCY)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    before = settings.VERIGATOR
-    try:
-        assert process.stdout is not None
-        address = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        _use(address)
-        rows = []
-        for workers in WORKERS:
-            limit = users * LATENCY / workers
-            bare = _calls(address, workers, users) / limit
-            rows.append([str(workers), f"{bare:.2f}", f"{_sync(workers, users) / limit:.2f}"])
-    finally:
-        _set(before)
-        process.terminate()
-        process.wait(10)
-    title = (
-        f"Registering {users} users at {LATENCY * 1000:.0f} ms, rows in {connection.vendor}, as a multiple of the limit"
-    )
-    setup.table(title, ["workers", "bare pooled calls", "verigator_sync"], rows)
+# --- in the site's process --------------------------------------------------------------------------------------------
 
 
-def _use(address: str) -> None:
-    from django.conf import settings
+def add_users(first: int, users: int) -> None:
+    """Make users of whom nothing is known but their rows, as a site has them when it begins to use the package."""
+    from django.contrib.auth.models import User
 
-    options = {"username": USERNAME, "password": PASSWORD, "endpoint": address, "service_id": "s"}
-    backend = {"BACKEND": "django_verigator.backends.verigator.VerigatorBackend", "OPTIONS": options}
-    _set({**settings.VERIGATOR, "BACKENDS": {"default": backend}})
-
-
-def _set(value: object) -> None:
-    from django.conf import settings
-    from django.core.signals import setting_changed
-
-    settings.VERIGATOR = value
-    setting_changed.send(sender=main, setting="VERIGATOR", value=value, enter=True)
+    for start in range(first, first + users, 500):
+        numbers = range(start, min(start + 500, first + users))
+        User.objects.bulk_create(User(username=f"bulk{number}", first_name=phone(number)) for number in numbers)
 
 
-def _calls(address: str, workers: int, calls: int) -> float:
-    """Seconds of so many calls of our client, and nothing else."""
-    from django_verigator.client import Api
+def sync(workers: int) -> float:
+    """Return the seconds of a run, from the users' rows to their stored ids."""
+    from django.core.management import call_command
 
-    api, numbers = Api(USERNAME, PASSWORD, address), count()
-
-    def work() -> None:
-        while (number := next(numbers)) < calls:
-            api.users.create("s", "+37255500067", f"u{number}")
-        api.close()
-
-    threads = [threading.Thread(target=work) for _ in range(workers)]
     began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    # It raises CommandError if a user is left.
+    call_command("verigator_sync", "--due", "--workers", str(workers), stdout=io.StringIO(), stderr=io.StringIO())
     return time.perf_counter() - began
 
 
-def _sync(workers: int, users: int) -> float:
-    """Seconds of a run over links that wait: leased, called for, stored."""
-    from django.contrib.auth.models import User
+def peak(workers: int) -> float:
+    """Return the most memory that this process has had once a run is over, in kB."""
+    sync(workers)
+    line = next(line for line in MEMORY.read_text().splitlines() if line.startswith("VmHWM:"))
+    return float(line.split()[1])
 
-    from django_verigator.models import RemoteDeletion
-    from django_verigator.records import sync
-    from django_verigator.records.registration import RegistrationResult
-    from django_verigator.records.sync import missing_links
 
-    User.objects.all().delete()
-    RemoteDeletion.objects.all().delete()
-    User.objects.bulk_create(User(username=f"u{n}", first_name=f"+372{55_000_000 + n}") for n in range(users))
-    missing_links.make_missing_links()
+# --- the rows ---------------------------------------------------------------------------------------------------------
+
+
+def times(site: Site, process: Process, effort: Effort) -> list[Row]:
+    users, rounds = effort.registrations, min(effort.rounds, ROUNDS)
+    firsts = itertools.count(FIRST, users)
+    rows = []
+    for workers in WORKERS:
+        limit = users * LATENCY / workers
+        sides = {
+            "by_hand": partial(create, site, firsts, users, workers),
+            "ours": partial(register, process, firsts, users, workers),
+        }
+        with far_away(site.provider):
+            figures = in_rounds(rounds, sides)
+        by_hand, ours = (ratios(seconds, [limit] * rounds) for seconds in figures.values())
+        measure = f"registering {users} users, {workers} workers, times users x latency / workers"
+        rows.append(Row(measure, "1.00", by_hand, ours, "at most 1.2"))
+    return rows
+
+
+def create(site: Site, firsts: Iterator[int], users: int, workers: int) -> float:
+    """Return the seconds of the calls alone, by a pooled ``requests.Session``."""
+    session = pooled_session(site.provider)
+    path = f"{site.provider['endpoint']}/v1/service/service/{site.provider['service_id']}/users"
+
+    def call(number: int) -> None:
+        user = {"phone_number": phone(number), "id_in_service": f"by-hand-{number}"}
+        session.post(path, json=user, timeout=TIMEOUT).raise_for_status()
+
+    first = next(firsts)
     began = time.perf_counter()
-    report = sync.sync_all(due_only=True, workers=workers)
-    seconds = time.perf_counter() - began
-    assert report.counts[RegistrationResult.REGISTERED] == users, report
-    return seconds
+    with session, ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(call, range(first, first + users)):
+            pass
+    return time.perf_counter() - began
 
 
-if __name__ == "__main__":
-    setup.django("postgresql" if "postgresql" in sys.argv else "sqlite3")
-    main(next((int(word) for word in sys.argv[1:] if word.isdigit()), USERS))
+def register(process: Process, firsts: Iterator[int], users: int, workers: int) -> float:
+    process(add_users, next(firsts), users)
+    return process(sync, workers)
+
+
+def memory(site: Site, process: Process, effort: Effort) -> list[Row]:
+    """Compare a run with one over four times as many users, each in a process of its own."""
+    if not MEMORY.exists():
+        return []
+    few, many = effort.memory, 4 * effort.memory
+    peaks = []
+    for first, users in ((FIRST_OF_MEMORY, few), (FIRST_OF_MEMORY + few, many)):
+        process(add_users, first, users)
+        with site.process() as fresh:
+            peaks.append(fresh(peak, WORKERS[-1]))
+    measure = f"peak of memory, registering {many} users, times that with {few}"
+    return [Row(measure, "1.00", "", f"{peaks[1] / peaks[0]:.2f}", "at most 1.1")]

@@ -1,159 +1,88 @@
-"""Calls of the client per second, against a new connection for each call and a plain pooled Session."""
+"""Calls of the client per second, against a plain pooled ``requests.Session``."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from . import setup
+from .provider import LATENCY, TIMEOUT, api, far_away, phone, pooled_session, with_service
+from .table import Effort, Row, in_rounds, ratios, spread
 
-SECONDS = 1.5
-USERNAME, PASSWORD = setup.CREDENTIALS
-SERVER = """
-import socketserver, ssl, sys, time
-latency, certificate = float(sys.argv[1]), sys.argv[2]
-BODY = b'{"id": "s", "name": "n", "ctime": "c"}'
-HEAD = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n"
-ANSWER = HEAD % len(BODY) + BODY
-
-class Handler(socketserver.BaseRequestHandler):
-    def handle(self):
-        connection = self.request
-        connection.setsockopt(6, 1, 1)
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate, certificate + ".key")
-            try:
-                connection = context.wrap_socket(connection, server_side=True)
-            except OSError:
-                return
-        try:
-            while connection.recv(65536):
-                if latency:
-                    time.sleep(latency)
-                connection.sendall(ANSWER)
-        except OSError:
-            pass
-
-class Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    request_queue_size = 256
-
-server = Server(("127.0.0.1", 0), Handler)
-print(server.server_address[1], flush=True)
-server.serve_forever()
-"""
+THREADS = 16
 
 
-def main() -> None:
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        certificate = _certificate(Path(folder))
-        for tls in (False, True):
-            if tls and certificate is None:
-                print("TLS left out: there is no openssl command.\n")
-                continue
-            for latency, threads in ((0.0, 1), (0.02, 16)):
-                rows.append(_row(latency, threads, certificate if tls else None))
-    head = [
-        "over",
-        "latency",
-        "threads",
-        "a new connection a call",
-        "plain pooled Session",
-        "our client",
-        "of the limit",
+def rows(provider: dict[str, str], effort: Effort) -> list[Row]:
+    """Compare starts of an authentication."""
+    provider = with_service(provider, "calls")
+    client, service_id = api(provider), provider["service_id"]
+    user_id = client.users.create(service_id, phone(0), "calls").id
+    session = pooled_session(provider)
+    path = f"{provider['endpoint']}/v1/service/service/{service_id}/users/{user_id}/auth"
+
+    def by_hand() -> None:
+        session.post(path, json={"method": "sms"}, timeout=TIMEOUT).raise_for_status()
+
+    def ours() -> None:
+        client.auth.initiate(service_id, user_id, "sms")
+
+    def in_turn(threads: int) -> dict[str, list[float]]:
+        return in_rounds(
+            effort.rounds,
+            {
+                "by_hand": lambda: calls_per_second(by_hand, threads, effort.seconds / 2),
+                "ours": lambda: calls_per_second(ours, threads, effort.seconds / 2),
+            },
+        )
+
+    near = in_turn(1)
+    with far_away(provider):
+        shares = {
+            side: spread([rate * LATENCY / THREADS for rate in rates]) for side, rates in in_turn(THREADS).items()
+        }
+    session.close()
+    client.close()
+    return [
+        Row(
+            "calls of the client per second, https, 0 ms, 1 thread, times requests.Session",
+            "1.00",
+            "1.00",
+            ratios(near["ours"], near["by_hand"]),
+            "at least 1.4",
+        ),
+        Row(
+            f"the same, {LATENCY * 1000:.0f} ms, {THREADS} threads, of threads / latency",
+            "1.00",
+            shares["by_hand"],
+            shares["ours"],
+            "at least 0.9",
+        ),
     ]
-    setup.table("Calls per second, as ratios to a new connection for each call", head, rows)
 
 
-def _row(latency: float, threads: int, certificate: Path | None) -> list[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(latency), str(certificate or "")], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        scheme = "https" if certificate else "http"
-        address = f"{scheme}://127.0.0.1:{int(process.stdout.readline())}"
-        bundle = str(certificate) if certificate else None
-        candidates = [_fresh(address, bundle), _pooled(address, bundle), _ours(address, bundle)]
-        rates = [0.0, 0.0, 0.0]
-        for _ in range(2):  # in turn, twice
-            for place, candidate in enumerate(candidates):
-                rates[place] = max(rates[place], _rate(candidate, threads))
-    finally:
-        process.terminate()
-        process.wait(10)
-    fresh, pooled, ours = rates
-    limit = f"{ours * latency / threads:.2f}" if latency else "-"
-    ratios = ["1.0", f"{pooled / fresh:.1f}", f"{ours / fresh:.1f}"]
-    return [scheme, f"{latency * 1000:.0f} ms", str(threads), *ratios, limit]
-
-
-def _rate(make: Callable[[], Callable[[], object]], threads: int) -> float:
+def calls_per_second(call: Callable[[], object], threads: int, seconds: float) -> float:
+    """Have so many threads call again and again, each after a first call that opens its connection."""
     counts = [0] * threads
-    ready = threading.Barrier(threads + 1)
+    errors: list[BaseException] = []
+    ready = threading.Barrier(threads)
 
     def work(place: int) -> None:
-        call = make()
-        call()
-        ready.wait()
-        ends = time.perf_counter() + SECONDS
-        while time.perf_counter() < ends:
+        try:
             call()
-            counts[place] += 1
+            ready.wait(TIMEOUT)
+            ends = time.perf_counter() + seconds
+            while time.perf_counter() < ends:
+                call()
+                counts[place] += 1
+        except Exception as error:  # noqa: BLE001 - raised below, in the main thread
+            ready.abort()
+            errors.append(error)
 
     workers = [threading.Thread(target=work, args=(place,)) for place in range(threads)]
     for worker in workers:
         worker.start()
-    ready.wait()
     for worker in workers:
         worker.join()
-    return sum(counts) / SECONDS
-
-
-def _fresh(address: str, bundle: str | None) -> Callable[[], Callable[[], object]]:
-    import requests
-
-    def call() -> object:
-        with requests.Session() as session:
-            return session.get(f"{address}/v1/service/service/s", verify=bundle or True).json()
-
-    return lambda: call
-
-
-def _pooled(address: str, bundle: str | None) -> Callable[[], Callable[[], object]]:
-    import requests
-
-    def make() -> Callable[[], object]:
-        session = requests.Session()
-        return lambda: session.get(f"{address}/v1/service/service/s", verify=bundle or True).json()
-
-    return make
-
-
-def _ours(address: str, bundle: str | None) -> Callable[[], Callable[[], object]]:
-    from django_verigator.client import Api
-
-    api = Api(USERNAME, PASSWORD, address, ca_bundle=bundle)
-    return lambda: lambda: api.services.get("s")
-
-
-def _certificate(folder: Path) -> Path | None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        return None
-    path = folder / "server.pem"
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", f"{path}.key", "-out", str(path)],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return path
+    if errors:
+        raise errors[0]
+    return sum(counts) / seconds

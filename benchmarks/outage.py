@@ -8,30 +8,40 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
-import os
 import random
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import requests
 
-from . import outage_site, setup
+from . import databases, logins, provider
+from .processes import clean_up_when_terminated
+from .provider import Phones, phone
+from .server import serving
+from .sites import LOGIN, PAGE, PASSWORD, VERIFY, Site, username
+from .table import markdown
 
+THREADS = 8
 USERS = 50
 WITH_A_RECOVERY_CODE = 10
 RATE = 40
 """Pages a second."""
 CROWDED = 3
 """Seconds in which 50 logins at once keep one process busy, whatever the provider does; left out in a column."""
-PASSWORD = "benchmark"
+LIMITS = {
+    "SENDS_PER_LOGIN": 10**6,
+    "RESEND_PAUSE": 1,
+    # A minute's outage stands for an hour's.
+    "CIRCUIT_OPEN_SECONDS": 5,
+}
 PATIENCE = 60
 """Seconds within which everybody must be in after the provider is back."""
 
@@ -39,10 +49,12 @@ PATIENCE = 60
 class Visitor:
     """A browser of one user."""
 
-    def __init__(self, site: str, provider: str, number: int) -> None:
-        self.site, self.provider = site, provider
-        self.username, self.phone = f"user{number}", phone(number)
+    def __init__(self, site: str, sandbox: dict[str, str], number: int) -> None:
+        self.site, self.sandbox = site, sandbox
+        self.username, self.phone = username(number), phone(number)
         self.session = requests.Session()
+        # The server closes what was idle for two seconds; a click that meets just that would be lost.
+        self.session.headers["Connection"] = "close"
         self.unanswered = 0
         """Answers other than a page or a redirect."""
         self.times: list[float] = []
@@ -60,26 +72,25 @@ class Visitor:
 
     def give_password(self) -> None:
         self.seen = len(self.messages())  # those of an earlier login are no help
-        self.session.get(f"{self.site}/accounts/login/", timeout=60)
-        self.post("/accounts/login/", username=self.username, password=PASSWORD)
+        self.session.get(f"{self.site}{LOGIN}", timeout=60)
+        self.post(LOGIN, username=self.username, password=PASSWORD)
 
     def last_pin(self) -> str | None:
         found = self.messages()[self.seen :]
         return str(found[-1]["pin"]) if found else None
 
-    def messages(self) -> list[dict[str, str]]:
-        answer = requests.get(f"{self.provider}/_sandbox/messages", {"to": self.phone}, timeout=60)
-        found: list[dict[str, str]] = answer.json()["messages"]
-        return found
+    def messages(self) -> list[dict[str, Any]]:
+        with contextlib.closing(Phones(self.sandbox)) as phones:
+            return phones.messages(self.phone)
 
     def is_in_with(self, path: str, **fields: str) -> bool:
-        self.session.get(f"{self.site}/accounts/verify/", timeout=60)
+        self.session.get(f"{self.site}{VERIFY}", timeout=60)
         for _ in range(5):
             answer = self.post(path, **fields)
             if answer.status_code == HTTPStatus.FOUND or 'name="pin"' not in answer.text:
                 break
             time.sleep(1)  # too busy to check it; it is good still
-        return answer.headers.get("Location") == "/guarded/"
+        return answer.headers.get("Location") == PAGE
 
     def log_in(self) -> bool:
         """Password and PIN, clicking "Try again" as long as nothing comes."""
@@ -90,16 +101,12 @@ class Visitor:
         ends = time.monotonic() + PATIENCE
         while time.monotonic() < ends:
             pin = self.last_pin()
-            if pin and self.is_in_with("/accounts/verify/", pin=pin):
+            if pin and self.is_in_with(VERIFY, pin=pin):
                 return True
-            self.session.get(f"{self.site}/accounts/verify/", timeout=60)
-            self.post("/accounts/verify/resend/")
+            self.session.get(f"{self.site}{VERIFY}", timeout=60)
+            self.post(f"{VERIFY}resend/")
             time.sleep(1)
         return False
-
-
-def phone(number: int) -> str:
-    return f"+372555{number:05}"
 
 
 def main() -> None:
@@ -112,33 +119,32 @@ def main() -> None:
     if options.probe:
         print(json.dumps(probe(options.probe[0], float(options.probe[1]))))
         return
-    limits = {"PROVIDER_CALLS_AT_ONCE": 10**6, "CIRCUIT_FAILURES": 10**6} if options.unprotected else {}
+    clean_up_when_terminated()
+    unprotected = {"PROVIDER_CALLS_AT_ONCE": 10**6, "CIRCUIT_FAILURES": 10**6} if options.unprotected else {}
+    fault = {"fault": "latency", "seconds": 2} if options.slow else {"fault": "hang"}
     with contextlib.ExitStack() as stack:
-        provider = stack.enter_context(setup.sandbox())
-        site_options = {
-            "database": stack.enter_context(_database()),
-            "endpoint": provider,
-            "service_id": _service(provider),
-            "limits": limits,
-        }
-        codes = _prepare(site_options)
-        site = stack.enter_context(_gunicorn(site_options))
-        fault = {"fault": "latency", "seconds": 2} if options.slow else {"fault": "hang"}
-        _run(site, provider, codes, options.seconds, fault)
+        sandbox = stack.enter_context(provider.running())
+        database = stack.enter_context(databases.new("postgresql", "outage"))
+        site = Site("verigator", database, provider.with_service(sandbox, "outage"), {**LIMITS, **unprotected})
+        with site.process() as process:
+            process(logins.prepare, site)
+            codes = process(_recovery_codes)
+        address = stack.enter_context(serving(site, workers=1, threads=THREADS))
+        _run(f"http://{address}", sandbox, codes, options.seconds, fault)
 
 
-def _run(site: str, provider: str, codes: list[str], seconds: int, fault: dict[str, Any]) -> None:
-    visitors = [Visitor(site, provider, number) for number in range(USERS)]
-    warm = [Visitor(site, provider, number) for number in range(USERS)]
+def _run(site: str, sandbox: dict[str, str], codes: list[str], seconds: int, fault: dict[str, Any]) -> None:
+    visitors = [Visitor(site, sandbox, number) for number in range(USERS)]
+    warm = [Visitor(site, sandbox, number) for number in range(USERS)]
     _at_once([visitor.log_in for visitor in warm])  # every row, connection and thread is there
 
     quiet = _while(site, seconds, lambda: None)
-    before = _calls(provider)
+    before = _calls(sandbox)
     with_provider = _while(site, seconds, lambda: _at_once([visitor.log_in for visitor in visitors]))
-    normal = _calls(provider) - before
+    normal = _calls(sandbox) - before
 
     # The same clicks as in the outage, and nothing wrong: what they cost by themselves.
-    visitors = [Visitor(site, provider, number) for number in range(USERS)]
+    visitors = [Visitor(site, sandbox, number) for number in range(USERS)]
     idle = threading.Event()
 
     def clicks() -> None:
@@ -149,18 +155,18 @@ def _run(site: str, provider: str, codes: list[str], seconds: int, fault: dict[s
     idle.set()
     time.sleep(2)
 
-    visitors = [Visitor(site, provider, number) for number in range(USERS)]
+    visitors = [Visitor(site, sandbox, number) for number in range(USERS)]
     lost, rest = visitors[:WITH_A_RECOVERY_CODE], visitors[WITH_A_RECOVERY_CODE:]
     recovered: list[bool] = []
     waiting = threading.Event()
 
     def outage() -> None:
-        requests.post(f"{provider}/_sandbox/faults", json=fault, timeout=10)
+        provider.control(sandbox, "POST", "faults", json=fault)
         _at_once([visitor.give_password for visitor in visitors])
         recovered.extend(
             _at_once(
                 [
-                    partial(visitor.is_in_with, "/accounts/verify/recovery/", code=code)
+                    partial(visitor.is_in_with, f"{VERIFY}recovery/", code=code)
                     for visitor, code in zip(lost, codes, strict=True)
                 ]
             )
@@ -172,12 +178,12 @@ def _run(site: str, provider: str, codes: list[str], seconds: int, fault: dict[s
     posts = [seconds for visitor in visitors for seconds in visitor.times]
     waiting.set()
     time.sleep(8)  # the last click is answered
-    requests.delete(f"{provider}/_sandbox/faults", timeout=10)
-    before = _calls(provider)
+    provider.control(sandbox, "DELETE", "faults")
+    before = _calls(sandbox)
     began = time.monotonic()
     back = _at_once([visitor.go_on for visitor in rest])
     took = time.monotonic() - began
-    after = _calls(provider) - before
+    after = _calls(sandbox) - before
     expected = normal * len(rest) / USERS
 
     rows = [
@@ -186,23 +192,23 @@ def _run(site: str, provider: str, codes: list[str], seconds: int, fault: dict[s
         ["50 logins at once, the provider answers, and they click", *_ratios(clicked, quiet)],
         [f"50 logins at once, the provider's fault: {fault['fault']}", *_ratios(hanging, quiet)],
     ]
-    print(f"gunicorn, 1 process of {outage_site.THREADS} threads, PostgreSQL; {len(quiet)} pages in each phase\n")
-    setup.table(
-        "A page without a second step, as ratios to the quiet phase",
-        ["meanwhile", "median", "p99", f"p99 after {CROWDED} s", "slowest, in medians"],
-        rows,
-    )
-    setup.table(
-        "The logins",
-        ["what", "figure"],
-        [
-            ["recovery-code logins meanwhile", f"{sum(recovered)} of {len(lost)}"],
-            ["logins after it is back, without a restart", f"{sum(back)} of {len(rest)}"],
-            ["... and how long until the last one was in, in circuit times", f"{took / 5:.1f}"],
-            ["calls to the provider for them, as a ratio to normal", f"{after / expected:.2f}"],
-            ["answers other than a page", str(sum(visitor.unanswered for visitor in visitors))],
-            ["posts that waited for the provider meanwhile", f"{sum(s > 2 for s in posts)} of {len(posts)}"],
-        ],
+    head = ["meanwhile", "median", "p99", f"p99 after {CROWDED} s", "slowest, in medians"]
+    print(f"gunicorn, 1 process of {THREADS} threads, PostgreSQL; {len(quiet)} pages in each phase")
+    print("A page without a second step, as ratios to the quiet phase\n")
+    print(markdown(head, rows))
+    print("\nThe logins\n")
+    print(
+        markdown(
+            ["what", "figure"],
+            [
+                ["recovery-code logins meanwhile", f"{sum(recovered)} of {len(lost)}"],
+                ["logins after it is back, without a restart", f"{sum(back)} of {len(rest)}"],
+                ["... and how long until the last one was in, in circuit times", f"{took / 5:.1f}"],
+                ["calls to the provider for them, as a ratio to normal", f"{after / expected:.2f}"],
+                ["answers other than a page", str(sum(visitor.unanswered for visitor in visitors))],
+                ["posts that waited for the provider meanwhile", f"{sum(s > 2 for s in posts)} of {len(posts)}"],
+            ],
+        )
     )
 
 
@@ -213,8 +219,8 @@ def _keep_clicking(visitors: list[Visitor], waiting: threading.Event) -> None:
 
 def _click(visitor: Visitor, waiting: threading.Event) -> None:
     while not waiting.wait(random.uniform(5, 15)):  # not all of them at the same moment
-        visitor.session.get(f"{visitor.site}/accounts/verify/", timeout=60)
-        visitor.post("/accounts/verify/resend/")
+        visitor.session.get(f"{visitor.site}{VERIFY}", timeout=60)
+        visitor.post(f"{VERIFY}resend/")
 
 
 def _at_once(work: list[Callable[[], Any]]) -> list[Any]:
@@ -285,70 +291,22 @@ def _ratios(times: list[float], quiet: list[float]) -> list[str]:
     ]
 
 
-def _calls(provider: str) -> int:
-    """Starts and checks that the provider has seen."""
-    calls = requests.get(f"{provider}/_sandbox/calls", timeout=10).json()["calls"]
+def _calls(sandbox: dict[str, str]) -> int:
+    """Return how many starts and checks the provider has seen."""
+    calls = provider.control(sandbox, "GET", "calls")["calls"]
     return sum(call["operation"] in ("auth.start", "auth.verify") for call in calls)
 
 
-def _service(provider: str) -> str:
-    from django_verigator.client import Api
+def _recovery_codes() -> list[str]:
+    """Have a code issued for each of the first users, in the site's process."""
+    from django.core.management import call_command
 
-    return Api(*setup.CREDENTIALS, provider).services.create("outage.example", "Outage").id
-
-
-@contextlib.contextmanager
-def _database() -> Iterator[str]:
-    import psycopg
-
-    name = f"verigator_outage_{os.getpid()}"
-    where: dict[str, Any] = {
-        "host": os.environ.get("PGHOST", "127.0.0.1"),
-        "user": os.environ.get("PGUSER", "postgres"),
-    }
-    with psycopg.connect(dbname="postgres", autocommit=True, **where) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-        try:
-            yield name
-        finally:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def _prepare(options: dict[str, Any]) -> list[str]:
-    outage_site.configure(options)
-    from django.contrib.auth.models import User
-
-    users = [User.objects.create_user(f"user{n}", password=PASSWORD, first_name=phone(n)) for n in range(USERS)]
-    from django_verigator.flows import recovery
-
-    return [recovery.renew(user)[0] for user in users[:WITH_A_RECOVERY_CODE]]
-
-
-@contextlib.contextmanager
-def _gunicorn(options: dict[str, Any]) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    site = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--threads", str(outage_site.THREADS)]
-    process = subprocess.Popen(
-        [*command, "--bind", f"127.0.0.1:{port}", "--log-level", "error", "benchmarks.outage_site:application"],
-        env={**os.environ, "OUTAGE_SITE": json.dumps(options)},
-        stderr=subprocess.DEVNULL if "OUTAGE_VERBOSE" not in os.environ else None,
-    )
-    try:
-        ends = time.monotonic() + 30
-        while True:
-            try:
-                requests.get(f"{site}/public/", timeout=5).raise_for_status()
-                break
-            except requests.ConnectionError:
-                if time.monotonic() > ends:
-                    raise
-                time.sleep(0.2)
-        yield site
-    finally:
-        process.terminate()
-        process.wait(30)
+    codes = []
+    for number in range(WITH_A_RECOVERY_CODE):
+        output = io.StringIO()
+        call_command("verigator_reset", username(number), "--recovery-code", stdout=output)
+        codes.append(output.getvalue().strip())
+    return codes
 
 
 if __name__ == "__main__":

@@ -10,9 +10,12 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
 
-from . import setup
+from . import databases
+from .processes import clean_up_when_terminated
+from .provider import phone
+from .sites import LOGIN, Site
+from .table import markdown
 
 ROUNDS = 500
 SHARE = 0.25
@@ -20,23 +23,11 @@ SHARE = 0.25
 
 
 def main() -> int:
-    setup.django()
-    from django.conf import settings
-    from django.contrib.auth.models import User
-
-    settings.PASSWORD_HASHERS = ["benchmarks.timing_backends.Hasher"]
-    User.objects.create_user("with_a_second_step", password="right", first_name="+37255500067")
-    User.objects.create_user("without_one", password="right")
-    User.objects.create_user("inactive_user", password="right", is_active=False)
-    times = _measure(
-        {
-            "a second step": lambda: _refused("with_a_second_step"),
-            "no second step": lambda: _refused("without_one"),
-            "inactive": lambda: _refused("inactive_user"),
-            "unknown": lambda: _refused("nobody_at_all"),
-            "unknown, no hash (the control)": _told,
-        }
-    )
+    clean_up_when_terminated()
+    with databases.new("sqlite-wal", "timing") as database:
+        hasher = {"PASSWORD_HASHERS": ["benchmarks.timing_backends.Hasher"]}
+        with Site("verigator", database, settings=hasher).process() as process:
+            times = process(_measure)
     medians = {name: statistics.median(each) for name, each in times.items()}
     reference, *_, control = medians.values()
     rows, fails = [], reference < 1.2 * control
@@ -45,12 +36,27 @@ def main() -> int:
         rows.append([name, f"{median / reference:.3f}", f"{share:+.2f}"])
         fails |= abs(share) > SHARE and median != control
     head = ["a wrong password of a user with", "time, as a ratio to the first", "difference, of the control's"]
-    setup.table(f"Medians of {ROUNDS} each, in turn", head, rows)
-    print("It tells who is a user." if fails else "Only the control tells who is a user.")
+    print(markdown(head, rows))
+    print("\nIt tells who is a user." if fails else "\nOnly the control tells who is a user.")
     return int(fails)
 
 
-def _measure(works: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+def _measure() -> dict[str, list[float]]:
+    """Run all requests in turn, in the site's process; return the seconds of each."""
+    from django.contrib.auth.models import User
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    User.objects.create_user("with_a_second_step", password="right", first_name=phone(0))
+    User.objects.create_user("without_one", password="right")
+    User.objects.create_user("inactive_user", password="right", is_active=False)
+    works = {
+        "a second step": lambda: _refused("with_a_second_step"),
+        "no second step": lambda: _refused("without_one"),
+        "inactive": lambda: _refused("inactive_user"),
+        "unknown": lambda: _refused("nobody_at_all"),
+        "unknown, no hash (the control)": _told,
+    }
     times: dict[str, list[float]] = {name: [] for name in works}
     for number in range(ROUNDS + 5):
         # In another order each time, so that none always comes after the same one.
@@ -65,7 +71,7 @@ def _measure(works: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
 def _refused(username: str) -> None:
     from django.test import Client
 
-    response = Client().post("/accounts/login/", {"username": username, "password": "wrong"})
+    response = Client().post(LOGIN, {"username": username, "password": "wrong"})
     assert response.status_code == 200
 
 
