@@ -145,9 +145,9 @@ def rows(sites: Mapping[str, Site], processes: Mapping[str, Process], effort: Ef
         processes[name](time_logins, sites[name], range(2))
     counts = {name: [processes[name](count_login, sites[name], 2) for _ in range(2)] for name in NAMES}
     return [
-        _compared("a login, times Django's", in_turn(logins), goal="at most 3.5"),
+        _compared("a login, times Django's", in_turn(logins), goal="at most 3.4"),
         *_counted(counts),
-        _compared("a page for its user alone, times login_required", in_turn(pages), goal="at most 1.05"),
+        _compared("a page for its user alone, times login_required", in_turn(pages), goal="at most 1.03"),
     ]
 
 
