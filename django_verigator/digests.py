@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import hmac
+
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.utils.crypto import constant_time_compare, salted_hmac
-
-_SALT = "django_verigator."
+from django.utils.crypto import constant_time_compare
+from django.utils.encoding import force_bytes
 
 
 def digest(kind: str, value: str) -> str:
@@ -15,13 +18,23 @@ def digest(kind: str, value: str) -> str:
     Args:
         kind: what the value is; equal values of two kinds have different digests.
     """
-    return salted_hmac(_SALT + kind, value, algorithm="sha256").hexdigest()
+    return _hmac(kind, value, settings.SECRET_KEY)
 
 
 def digests(kind: str, value: str) -> list[str]:
     """Return the digests of ``value`` under SECRET_KEY and SECRET_KEY_FALLBACKS, to find rows of before a rotation."""
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return [salted_hmac(_SALT + kind, value, secret=key, algorithm="sha256").hexdigest() for key in keys]
+    return [_hmac(kind, value, key) for key in keys]
+
+
+def _hmac(kind: str, value: str, secret: str | bytes) -> str:
+    return hmac.digest(_derived_key(kind, secret), value.encode(), "sha256").hex()
+
+
+@functools.cache
+def _derived_key(kind: str, secret: str | bytes) -> bytes:
+    # As Django's salted_hmac() derives it, which does so again for each value.
+    return hashlib.sha256(force_bytes(f"django_verigator.{kind}") + force_bytes(secret)).digest()
 
 
 def auth_hash_of(user: AbstractBaseUser) -> str:

@@ -11,7 +11,6 @@ from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefuncti
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.messages.storage.cookie import CookieStorage
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -56,12 +55,12 @@ class VerigatorMiddleware:
         self._install_guard(request)
         if self.is_async:
             return self._acall(request)
-        with time_budget.for_request():
+        with time_budget.RequestBudget():
             response: HttpResponseBase = self.get_response(request)
         return self._apply_guard(request, response) if _has_work(request) else response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        with time_budget.for_request():
+        with time_budget.RequestBudget():
             response: HttpResponseBase = await self.get_response(request)
         return await sync_to_async(self._apply_guard)(request, response) if _has_work(request) else response
 
@@ -72,7 +71,7 @@ class VerigatorMiddleware:
             )
         guard = request.verigator = SessionGuard(request)  # type: ignore[attr-defined]
         guard.outer_user = request.user
-        guard.lazy_user = SimpleLazyObject(partial(_guarded, guard, guard.outer_user))
+        guard.lazy_user = SimpleLazyObject(partial(guard.resolve_user, guard.outer_user))
         request.user = guard.lazy_user
         if hasattr(request, "auser"):
             guard.lazy_auser = request.auser = partial(_aguarded, guard, request.auser)
@@ -196,10 +195,6 @@ def _redirect_target(request: HttpRequest, response: HttpResponseBase) -> str:
 
 def _if_safe(request: HttpRequest, url: str) -> str:
     return url if redirects.is_safe_url(request, url) else ""
-
-
-def _guarded(guard: SessionGuard, user: AbstractBaseUser) -> Any:
-    return guard.resolve_user(user)
 
 
 async def _aguarded(guard: SessionGuard, auser: Callable[[], Awaitable[Any]]) -> Any:

@@ -233,6 +233,28 @@ def test_login_required_middleware__lets_the_pages_of_the_second_step_through(al
     assert browser.get("/private/").status_code == HTTPStatus.OK
 
 
+def test_request_user__wraps_the_user_directly_as_djangos_does(alice, browser):
+    login_verified(browser, alice)
+    user = browser.get("/verified/").wsgi_request.user
+    assert type(user._wrapped) is type(alice)  # another wrapper would slow down each attribute
+
+
+@pytest.mark.parametrize("outer", ["lazy", "real"])
+def test_request_user_that_was_read_before__is_nobody_once_the_trust_has_ended(alice, browser, settings, outer):
+    if outer == "real":
+        middleware = list(settings.MIDDLEWARE)
+        middleware.insert(middleware.index(OURS), "tests.site.middleware.ReadsTheUser")
+        settings.MIDDLEWARE = middleware
+    login_verified(browser, alice)
+    request = browser.get("/private/").wsgi_request
+    user = request.user
+    assert user.is_authenticated
+    VerigatorUser.objects.filter(user=alice).update(trust_version=new_trust_version())
+    assert not request.verigator.revalidate(user).is_authenticated
+    assert not user.is_authenticated
+    assert request.verigator.intercepted is None
+
+
 def test_is_verified__in_code_and_in_templates(alice, carol, browser):
     assert browser.get("/in-template/").content == b"False"
     login_verified(browser, alice)

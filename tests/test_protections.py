@@ -12,11 +12,13 @@ from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.functional import SimpleLazyObject
 from django.views import View
 
 from django_verigator.backends import Checked, backends, locmem
 from django_verigator.decorators import verified_required
+from django_verigator.digests import digest, digests
 from django_verigator.flows.cookies import cookie_name
 from django_verigator.flows.session import PROOF_KEY, new_proof
 from django_verigator.mixins import VerifiedRequiredMixin
@@ -352,3 +354,15 @@ def test_pages__are_not_framed_or_referred_where_the_site_does_not_care(alice, b
         assert page.status_code == HTTPStatus.OK
         assert page["X-Frame-Options"] == "DENY"
         assert page["Referrer-Policy"] == "same-origin"
+
+
+def test_digests__are_those_of_django_under_each_secret_key(settings):
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [b"old"]
+    of_django = [
+        salted_hmac("django_verigator.phone", "+372", secret=key, algorithm="sha256").hexdigest()
+        for key in ("new", b"old")
+    ]
+    assert digests("phone", "+372") == of_django
+    assert digest("phone", "+372") == of_django[0]
+    settings.SECRET_KEY = "newer"
+    assert digest("phone", "+372") not in of_django

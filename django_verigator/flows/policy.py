@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -23,8 +23,7 @@ CACHE_SECONDS = 60
 """How old a requirement in the cache may be, and so how long a session may outlive a reset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """What the guard asks of a user.
 
     Attributes:
@@ -122,7 +121,7 @@ def recent_requirement(user: AbstractBaseUser) -> Requirement | None:
 def remember(user: AbstractBaseUser, found: Requirement) -> None:
     """Cache a requirement for CACHE_SECONDS."""
     try:
-        cache.set(_cache_key(user), (found.is_required, found.trust_version, found.has_phone), CACHE_SECONDS)
+        cache.set(_cache_key(user), tuple(found), CACHE_SECONDS)
     except Exception as error:  # noqa: BLE001 - as above
         logger.warning("cache_failed error=%s", events.describe(error))
 

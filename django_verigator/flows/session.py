@@ -62,39 +62,37 @@ class SessionGuard:
         """Return ``user`` if the session may act as that user; else end the login and return an anonymous user.
 
         Args:
+            user: also a lazy one; what is returned is the user in it, since ``request.user`` wraps that once more.
             fresh: read the user's requirement from the database, not from the cache.
         """
-        if not user.is_authenticated or self.allowed_pk == _session_pk(user):
+        user = _unwrap(user)
+        if not user.is_authenticated:
             return user
-        if self._passes(user, fresh):
-            self.allowed_pk = _session_pk(user)
+        user_pk = _session_pk(user)
+        if self.allowed_pk == user_pk:
+            return user
+        if self._passes(user, self._proof_of(user_pk), fresh):
+            self.allowed_pk = user_pk
             return user
         return self._intercept(user)
 
-    def _passes(self, user: AbstractBaseUser, fresh: bool) -> bool:
+    def _passes(self, user: AbstractBaseUser, proof: dict[str, Any] | None, fresh: bool) -> bool:
         # The cache can allow, but only the row can refuse.
         recent = None if fresh else policy.recent_requirement(user)
-        if recent is not None and self._satisfies(user, recent):
+        if recent is not None and _satisfies(proof, recent):
             return True
         requirement = policy.requirement_of(user)
-        return self._satisfies(user, requirement) or self._is_in_trusted_browser(user, requirement)
+        return _satisfies(proof, requirement) or (proof is None and self._is_in_trusted_browser(user, requirement))
 
     def _is_in_trusted_browser(self, user: AbstractBaseUser, requirement: policy.Requirement) -> bool:
-        if self.proof(user) is not None or not browsers.is_trusted(self.request, user, requirement.trust_version):
+        if not browsers.is_trusted(self.request, user, requirement.trust_version):
             return False
         self.request.session.cycle_key()  # against session fixation
         self.write_proof(user, requirement.trust_version, METHOD_BROWSER)
         return True
 
-    def _satisfies(self, user: AbstractBaseUser, requirement: policy.Requirement) -> bool:
-        proof = self.proof(user)
-        if proof is not None:
-            return bool(proof["trust_version"] == requirement.trust_version)
-        return not requirement.is_required
-
     def _intercept(self, user: AbstractBaseUser) -> Any:
         session = self.request.session
-        user = _unwrap(user)
         if self.proof(user) is not None:
             # The proof is of an older trust version (reset, new phone), so the login ends too.
             session.flush()
@@ -107,6 +105,8 @@ class SessionGuard:
         _reset_lazy_user(self.outer_user)
         if isinstance(self.outer_user, LazyObject) and not self.outer_user.is_authenticated:
             anonymous = self.outer_user
+        if self.lazy_user is not None:
+            self.lazy_user._wrapped = anonymous  # for whoever has read request.user before
 
         async def auser() -> Any:
             return anonymous
@@ -124,7 +124,7 @@ class SessionGuard:
         if not isinstance(proof, dict) or proof.get("user") != user_pk:
             return None
         # The site's code or an older version of the app may have written it.
-        return proof if all(isinstance(proof.get(key), kind) for key, kind in _PROOF_TYPES.items()) else None
+        return proof if all(map(isinstance, map(proof.get, _PROOF_TYPES), _PROOF_TYPES.values())) else None
 
     def is_verified(self) -> bool:
         """Whether this session has proved the second factor of the user who is logged in."""
@@ -220,6 +220,12 @@ def drop_old_proof(session: SessionBase, user: AbstractBaseUser) -> None:
         session.pop(PROOF_KEY, None)
 
 
+def _satisfies(proof: dict[str, Any] | None, requirement: policy.Requirement) -> bool:
+    if proof is not None:
+        return bool(proof["trust_version"] == requirement.trust_version)
+    return not requirement.is_required
+
+
 def _holds_login(session: SessionBase, user: AbstractBaseUser) -> bool:
     # The signal alone is no login: some packages send it when they issue a token to a logged-in user.
     return session.modified and session.get(auth.SESSION_KEY) == _session_pk(user)
@@ -227,9 +233,10 @@ def _holds_login(session: SessionBase, user: AbstractBaseUser) -> bool:
 
 def _unwrap(user: AbstractBaseUser) -> Any:
     while isinstance(user, LazyObject):
-        if user._wrapped is empty:
+        if (wrapped := user._wrapped) is empty:
             user._setup()
-        user = user._wrapped
+            wrapped = user._wrapped
+        user = wrapped
     return user
 
 
@@ -252,4 +259,5 @@ def new_proof(user: AbstractBaseUser, trust_version: str, method: str) -> dict[s
 
 
 def _session_pk(user: AbstractBaseUser) -> str:
+    """Return the user's primary key as ``auth.login`` writes it to the session."""
     return str(user._meta.pk.value_to_string(user))

@@ -45,14 +45,14 @@ _of_request: ContextVar[TimeBudget | None] = ContextVar("verigator_time_budget_o
 _of_transaction: ContextVar[TimeBudget | None] = ContextVar("verigator_time_budget_of_transaction", default=None)
 
 
-@contextmanager
-def for_request() -> Iterator[None]:
-    """Give the request in the block a budget of its own."""
-    token = _of_request.set(TimeBudget())
-    try:
-        yield
-    finally:
-        _of_request.reset(token)
+class RequestBudget(TimeBudget):
+    """A budget that is in force within its ``with`` block, around one request."""
+
+    def __enter__(self) -> None:
+        self._token = _of_request.set(self)
+
+    def __exit__(self, *exc_info: object) -> None:
+        _of_request.reset(self._token)
 
 
 def renew() -> None:

@@ -101,9 +101,11 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
 
     def back(self) -> str:
         """Return the page to which a logged-in user who cancels goes back, or ""."""
+        if self.challenge.auth_backend:  # a login: nobody is logged in yet
+            return ""
         page = self.request.POST.get("back") or self.request.META.get("HTTP_REFERER", "")
         own = page.startswith(self.request.build_absolute_uri(reverse("verigator:verify")))
-        return page if not self.challenge.auth_backend and not own and redirects.is_safe_url(self.request, page) else ""
+        return page if not own and redirects.is_safe_url(self.request, page) else ""
 
     def refuse(self, refused: Refused) -> HttpResponseBase:
         """Show the page again with the reason; where the login has ended, show the login page."""
