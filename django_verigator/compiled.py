@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -21,8 +21,10 @@ from django.db.models import sql
 
 from . import db
 
-_VENDORS = frozenset({"postgresql", "mysql", "sqlite"})
+_COMPILING = frozenset({"postgresql", "mysql", "sqlite"})
 """Databases that the compiled form is tested on (MariaDB is "mysql"); on any other the ORM's form runs."""
+_JOINING = frozenset({"postgresql"})
+"""Databases that take several writes as one statement."""
 
 _M = TypeVar("_M", bound=models.Model)
 
@@ -61,7 +63,8 @@ class _Statement:
         build: gets the model's rows, and each parameter by keyword. For a lookup none may be None, which SQL compares
             otherwise.
         model: name of the model.
-        fields: the types of the parameters that are not named like a field of the model.
+        fields: the types of the parameters that are not named like a field of the model. Numbered parameters
+            (``digest0``, ``digest1``; see ``numbered``) have the type of ``digest``.
     """
 
     def __init__(self, build: Callable[..., Any], model: str, fields: Mapping[str, models.Field[Any, Any]]) -> None:
@@ -112,8 +115,12 @@ class Write:
 
     run.alters_data = True  # type: ignore[attr-defined]  # for templates
 
+    def __bool__(self) -> bool:
+        # What asks for the number of rows must not take a write that was never run for one.
+        raise TypeError("a Write has to be run")
+
     def _run_once(self, connection: BaseDatabaseWrapper) -> int:
-        if connection.vendor not in _VENDORS:
+        if connection.vendor not in _COMPILING:
             rows, values = self.statement.in_orm(**self.values)
             return int(rows.update(**values))
         rowcount, _ = _execute(connection, *self.text(connection))
@@ -183,7 +190,7 @@ class Select(_Statement, Generic[_M]):
     def first(self, **values: Any) -> _M | None:
         """Return the first of the rows, or None."""
         connection = db.connection()
-        if connection.vendor not in _VENDORS:
+        if connection.vendor not in _COMPILING:
             found: _M | None = self.in_orm(**values).first()
             return found
         query = copy.copy(self.compiled(connection, values))
@@ -198,6 +205,11 @@ class Select(_Statement, Generic[_M]):
         kept: _CompiledQuery = query.chain(_CompiledQuery)
         kept.compiler, kept.text = compiler, _Text(text, list(params))
         return kept
+
+
+def numbered(name: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Return values as the parameters ``name0``, ``name1`` and so on."""
+    return {f"{name}{place}": value for place, value in enumerate(values)}
 
 
 def update(model: str, **fields: models.Field[Any, Any]) -> Callable[[Callable[..., Any]], Update]:
@@ -219,12 +231,12 @@ def run_together(*writes: Write) -> list[int]:
     """Run writes of one transaction, on PostgreSQL as one statement, and return the number of rows of each.
 
     All of them run, whatever the first ones match: the caller raises, and so rolls them back, if a number is not what
-    it must be. On PostgreSQL each sees the rows that there were when the statement began; of a row that it waits for,
-    the newest version. So no two may write the same row, and none may look for rows that are made while another one
-    waits for a lock.
+    it must be. On PostgreSQL each matches the rows that matched when the statement began; one that it has to wait for
+    must match still. So no two may write the same row, and none may be about rows that another transaction makes, or
+    brings to match, while this statement waits for a lock.
     """
     connection = db.connection()
-    if connection.vendor not in _VENDORS or connection.vendor != "postgresql":
+    if connection.vendor not in _JOINING:
         return [write.run() for write in writes]
     texts: list[str] = []
     params: list[Any] = []

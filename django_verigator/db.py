@@ -48,7 +48,7 @@ def savepoint() -> AbstractContextManager[Any]:
 
     Outside a transaction a statement is one by itself, and BEGIN and COMMIT would be two more.
     """
-    return atomic() if connection().in_atomic_block else nullcontext()
+    return atomic() if _is_in_transaction() else nullcontext()
 
 
 def connection() -> BaseDatabaseWrapper:

@@ -6,15 +6,16 @@ A check that reads in one statement and counts in another lets parallel requests
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.utils import timezone
 
 from . import db
-from .compiled import Write
+from .compiled import Write, numbered
 from .db import atomic_with_retry
 from .digests import digest
 from .exceptions import Reason, Refused
@@ -75,10 +76,14 @@ def consume(limits: Sequence[RateLimit]) -> None:
 def raise_counters(limits: Sequence[RateLimit]) -> Write:
     """Return the write of ``consume``, to be run together with others; ``require_all`` takes its number of rows."""
     now = timezone.now()
-    values: dict[str, Any] = {"now": now}
-    for place, (key, limit) in enumerate(sorted((limit.digest, limit) for limit in limits)):
-        values |= {f"digest{place}": key, f"scope{place}": limit.scope, f"maximum{place}": limit.maximum}
-        values[f"ends{place}"] = now + timedelta(seconds=limit.period)
+    by_digest = sorted(((limit.digest, limit) for limit in limits), key=operator.itemgetter(0))
+    values = {
+        "now": now,
+        **numbered("digest", [key for key, _ in by_digest]),
+        **numbered("scope", [limit.scope for _, limit in by_digest]),
+        **numbered("maximum", [limit.maximum for _, limit in by_digest]),
+        **numbered("ends", [now + timedelta(seconds=limit.period) for _, limit in by_digest]),
+    }
     if statements.can_make_rows():
         return statements.raise_or_make_counters(**values)
     return statements.raise_counters(**values)
@@ -92,12 +97,15 @@ def require_all(limits: Sequence[RateLimit], raised: int) -> None:
 
 def lower_counters(limits: Iterable[RateLimit]) -> Write:
     """Return the write of ``refund``, to be run together with others."""
-    return statements.lower_counters(**{f"digest{place}": limit.digest for place, limit in enumerate(limits)})
+    return statements.lower_counters(**numbered("digest", [limit.digest for limit in limits]))
 
 
 def refund(limits: Iterable[RateLimit]) -> None:
     """Undo ``consume`` for an event that did not happen or does not count, in the open transaction if there is one."""
-    decrement = lower_counters(limits).run
+    counted = list(limits)
+    if not counted:
+        return
+    decrement = lower_counters(counted).run
     if db.connection().in_atomic_block:
         decrement()
         return

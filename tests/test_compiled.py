@@ -23,6 +23,7 @@ from django_verigator import compiled
 from django_verigator.models import Challenge, Counter, VerigatorUser, statements
 
 from .conftest import PHONE, give_password, sent_pin
+from .races.crowd import crowd
 
 NOW = datetime(2030, 5, 6, 7, 8, 9, 123456, tzinfo=timezone.utc)
 BEFORE, AFTER = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
@@ -161,10 +162,12 @@ def test_write_challenge__takes_any_fields(challenges: list[Challenge]) -> None:
 
 
 def test_last_challenge__is_as_in_the_orm(challenges: list[Challenge], django_assert_num_queries: Any) -> None:
-    for nonce in ("3", "unknown"):
-        expected = statements.last_challenge.in_orm(nonce_digest=nonce).first()
-        found = statements.last_challenge.first(nonce_digest=nonce)
-        assert (found is None) == (expected is None) == (nonce == "unknown")
+    for nonces in (["3"], ["unknown", "4"], ["unknown"]):
+        digests = compiled.numbered("digest", nonces)
+        expected = statements.last_challenge.in_orm(**digests).first()
+        with django_assert_num_queries(1):
+            found = statements.last_challenge.first(**digests)
+        assert (found is None) == (expected is None) == (nonces == ["unknown"])
         if found is not None:
             assert fields_of(found) == fields_of(expected)
             with django_assert_num_queries(0):
@@ -219,11 +222,13 @@ def test_statements_on_links__are_as_in_the_orm(links: list[VerigatorUser]) -> N
 
 
 def limits(*digests: str) -> dict[str, Any]:
-    values: dict[str, Any] = {"now": NOW}
-    for place, digest in enumerate(digests):
-        values |= {f"digest{place}": digest, f"scope{place}": "scope", f"ends{place}": NOW + timedelta(hours=place + 1)}
-        values[f"maximum{place}"] = MAXIMUM - place
-    return values
+    return {
+        "now": NOW,
+        **compiled.numbered("digest", digests),
+        **compiled.numbered("scope", ["scope" for _ in digests]),
+        **compiled.numbered("maximum", [MAXIMUM - place for place, _ in enumerate(digests)]),
+        **compiled.numbered("ends", [NOW + timedelta(hours=place + 1) for place, _ in enumerate(digests)]),
+    }
 
 
 @pytest.fixture
@@ -243,7 +248,7 @@ def groups(counters: list[Counter]) -> list[tuple[str, ...]]:
 def test_statements_on_counters__are_as_in_the_orm(counters: list[Counter]) -> None:
     raised = assert_as_in_orm((statements.raise_counters, limits(*group)) for group in groups(counters))
     assert {0, 1, 2, 3} <= raised
-    digests = [{f"digest{place}": key for place, key in enumerate(group)} for group in groups(counters)]
+    digests = [compiled.numbered("digest", group) for group in groups(counters)]
     assert {0, 1, 2, 3} <= assert_as_in_orm((statements.lower_counters, each) for each in digests)
 
 
@@ -279,7 +284,8 @@ def test_other_databases__get_the_form_of_the_orm(alice: Any, browser: Any, monk
     def refuse(*args: Any) -> None:
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(compiled, "_VENDORS", frozenset())
+    monkeypatch.setattr(compiled, "_COMPILING", frozenset())
+    monkeypatch.setattr(compiled, "_JOINING", frozenset())
     monkeypatch.setattr(compiled._Statement, "compiled", refuse)
     monkeypatch.setattr(statements, "can_make_rows", lambda: False)
     give_password(browser)
@@ -317,6 +323,34 @@ def test_compiled_in_one_thread__runs_in_another() -> None:
         thread.start()
         thread.join()
     assert found == [link, link]
+
+
+def test_write_that_nobody_has_run__is_neither_true_nor_false(challenges: list[Challenge]) -> None:
+    for write in (challenges[0].count_try(FORM), challenges[0].consume()):
+        with pytest.raises(TypeError, match="has to be run"):
+            bool(write)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_threads_that_compile_at_once__get_their_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [get_user_model().objects.create(username=f"user{number}", phone_number=PHONE) for number in range(8)]
+    monkeypatch.setattr(statements.link_of_user, "_compiled", {})
+    monkeypatch.setattr(statements.count_failure, "_compiled", {})
+
+    def work(user: Any) -> None:
+        for _ in range(20):
+            statements.link_of_user._compiled.clear()
+            statements.count_failure._compiled.clear()
+            found = statements.link_of_user.first(user_id=user.pk)
+            assert found is not None
+            assert found.user_id == user.pk
+            assert statements.count_failure(user_id=user.pk, last=100, failures_auth_hash=user.username).run() == 1
+
+    crowd(work, users)
+    links = VerigatorUser.objects.select_related("user")
+    assert {(link.consecutive_failures, link.failures_auth_hash == link.user.username) for link in links} == {
+        (20, True)
+    }
 
 
 def test_run_together__is_one_statement_on_postgresql(counters: list[Counter], links: list[VerigatorUser]) -> None:

@@ -9,9 +9,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from django_verigator import conf
+from django_verigator.models import VerigatorUser
 from django_verigator.testing import login_verified
 
-from .conftest import give_password, sent_pin
+from .conftest import WRONG_PIN, give_password, sent_pin
 
 MAKES_COUNTERS = connection.vendor != "mysql"
 RAISE_COUNTERS = "INSERT counter" if MAKES_COUNTERS else "UPDATE counter"
@@ -103,6 +105,19 @@ def test_login__takes_no_more_statements_than_promised():
     most_first, most_later = {"postgresql": (15, 14), "sqlite": (19, 18)}.get(connection.vendor, (21, 18))
     assert len(first) <= most_first
     assert len(later) <= most_later
+
+
+def test_last_failure__locks_in_the_order_in_which_a_right_pin_does(alice, browser):
+    """Else the two would deadlock, and whoever knows the password could bring that about at the owner's login."""
+    give_password(browser)
+    VerigatorUser.objects.update(consecutive_failures=conf.consecutive_failures() - 1)
+    with CaptureQueriesContext(connection) as captured:
+        browser.post("/accounts/verify/", {"pin": WRONG_PIN})
+    sent = statements(captured)
+    rolled_back = together("UPDATE challenge", "UPDATE verigatoruser", RAISE_COUNTERS)
+    locked = ["UPDATE challenge", "UPDATE verigatoruser", "UPDATE verigatoruser", RAISE_COUNTERS]
+    assert sent[1 : 1 + len(rolled_back) + len(locked)] == [*rolled_back, *locked]
+    assert VerigatorUser.objects.get().consecutive_failures == conf.consecutive_failures()
 
 
 @pytest.mark.parametrize("url", ["/verified/", "/private/"])

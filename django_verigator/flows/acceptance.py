@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError
@@ -33,9 +34,8 @@ def accept(challenge: Challenge, pin: str, consumed: list[rate_limits.RateLimit]
         Refused: another request was faster, the PIN was accepted before, or the trust version or number has changed.
     """
 
-    def consume_challenge() -> str:
-        now = timezone.now()
-        trusting, swapped = _trusting(challenge), {}
+    def consume_challenge(trusting: dict[str, Any]) -> str:
+        now, swapped = timezone.now(), {}
         consume, refund = challenge.consume(valid_at=now), rate_limits.lower_counters(consumed)
         if challenge.purpose == Challenge.Purpose.PHONE:
             _require_consumed(challenge, consume.run())
@@ -50,7 +50,8 @@ def accept(challenge: Challenge, pin: str, consumed: list[rate_limits.RateLimit]
         return str(swapped.get("trust_version", challenge.trust_version))
 
     try:
-        return atomic_with_retry(consume_challenge)
+        # Read before the transaction: SQLite may refuse a write that follows a read. The write asks again.
+        return atomic_with_retry(partial(consume_challenge, _trusting(challenge)))
     except IntegrityError:  # another user has the same UserID
         challenge.close(Outcome.CANCELLED)
         refused = Refused(Reason.ENDED)
@@ -91,7 +92,7 @@ def _number_proved(challenge: Challenge) -> str:
     """Return the number in force if the code went to it, where the provider keeps no records to compare."""
     number = VerigatorUser.objects.filter(user_id=challenge.user_id).values_list("phone_number", flat=True).first()
     if challenge.phone_digest not in digests("phone", number or ""):
-        raise Refused(Reason.ENDED)
+        raise Refused(checking.why_not(challenge))
     return number or ""
 
 
@@ -127,9 +128,8 @@ def _reserve_code(challenge: Challenge, consumed: list[rate_limits.RateLimit], f
     def consume_try() -> bool:
         if form and not challenge.note_form(form):
             raise Refused(Reason.REPEATED)
-        failed, raised = run_together(lockout.count_failure(challenge), rate_limits.raise_counters(consumed))
-        is_last = not failed and lockout.count_last_failure(challenge)
-        rate_limits.require_all(consumed, raised)
+        is_last = lockout.count_failure(challenge)
+        rate_limits.consume(consumed)
         return is_last
 
     try:

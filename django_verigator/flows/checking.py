@@ -24,6 +24,10 @@ from . import limits, lockout
 Outcome = Challenge.Outcome
 
 
+class _PerhapsLast(Exception):  # noqa: N818 - no error
+    """A failure is the last one before STOPPED, or one too many."""
+
+
 def check(challenge: Challenge, pin: str, address: str | None, *, form: str = "") -> list[RateLimit]:
     """Ask the provider whether ``pin`` is right for this challenge; return only if it is.
 
@@ -65,19 +69,34 @@ def _reserve_try(challenge: Challenge, consumed: list[RateLimit], form: str) -> 
     if reason is not None:
         raise Refused(reason)
 
+    def refuse() -> NoReturn:
+        reason = why_not(challenge, form)
+        raise Refused(reason, tries_left=challenge.tries_left if reason == Reason.REPEATED else None)
+
     def consume_try() -> bool:
         tried, failed, raised = run_together(
-            challenge.count_try(form), lockout.count_failure(challenge), rate_limits.raise_counters(consumed)
+            challenge.count_try(form), lockout.failure(challenge), rate_limits.raise_counters(consumed)
         )
         if not tried:
-            reason = why_not(challenge, form)
-            raise Refused(reason, tries_left=challenge.tries_left if reason == Reason.REPEATED else None)
-        # Before the rate limits: LOCKED, which waiting ends, must not hide STOPPED, which it does not.
-        is_last = not failed and lockout.count_last_failure(challenge)
+            refuse()
+        if not failed:
+            raise _PerhapsLast
         rate_limits.require_all(consumed, raised)
+        return False
+
+    def consume_last_try() -> bool:
+        if not challenge.count_try(form).run():
+            refuse()
+        # Before the rate limits: LOCKED, which waiting ends, must not hide STOPPED, which it does not.
+        is_last = lockout.count_failure(challenge)
+        rate_limits.consume(consumed)
         return is_last
 
-    is_last = rate_limits.reserve(consume_try)
+    try:
+        is_last = rate_limits.reserve(consume_try)
+    except _PerhapsLast:
+        # From the beginning, since all transactions lock challenge, link and counters in this order.
+        is_last = rate_limits.reserve(consume_last_try)
     challenge.tries += 1
     return is_last
 

@@ -87,24 +87,26 @@ def keep_over_rehash(user: AbstractBaseUser) -> None:
         link.transition({"failures_auth_hash": auth_hash_of(user)})
 
 
-def count_failure(challenge: Challenge) -> Write:
-    """Return the write that counts a consecutive failure, unless it is the last one before STOPPED.
-
-    Before the verdict, so that parallel tries cannot exceed the maximum.
-    """
+def failure(challenge: Challenge) -> Write:
+    """Return the write that counts a consecutive failure, unless it is the last one before STOPPED."""
     return statements.count_failure(**_failure_of(challenge))
 
 
-def count_last_failure(challenge: Challenge) -> bool:
-    """Count the last failure before STOPPED, where ``count_failure`` has matched no row; return True.
+def count_failure(challenge: Challenge) -> bool:
+    """Count a consecutive failure before the verdict, so that parallel tries cannot exceed the maximum.
+
+    Returns:
+        Whether it is the last one before STOPPED.
 
     Raises:
-        Refused: STOPPED already.
+        Refused: STOPPED.
     """
+    if failure(challenge).run():
+        return False
     # An UPDATE of its own, so that of parallel tries exactly one is the last.
-    if not statements.count_last_failure(**_failure_of(challenge)).run():
-        raise Refused(Reason.STOPPED)
-    return True
+    if statements.count_last_failure(**_failure_of(challenge)).run():
+        return True
+    raise Refused(Reason.STOPPED)
 
 
 def _failure_of(challenge: Challenge) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def announce(challenge: Challenge, is_last: bool) -> Refused | None:
     """Log and notify a lockout that a wrong try has begun, and return it; None if there is none.
 
     Args:
-        is_last: whether ``count_last_failure`` has counted it.
+        is_last: as ``count_failure`` returned it.
     """
     if is_last:
         events.record("locked", challenge.user, signal=signals.locked, level=logging.WARNING, until=None)

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from .. import conf, db
 from ..addresses import client_address
+from ..compiled import numbered
 from ..db import retry_on_deadlock
 from ..digests import auth_hash_of, digest, digests, is_auth_hash_of
 from ..models import Challenge, VerigatorUser, statements
@@ -37,9 +38,7 @@ def find_ended(nonce: str) -> Challenge | None:
 
 
 def _last_challenge(nonce: str) -> Challenge | None:
-    # A login of before a change of SECRET_KEY has kept its first digest.
-    found = (statements.last_challenge.first(nonce_digest=known) for known in digests("nonce", nonce))
-    return next(filter(None, found), None)
+    return statements.last_challenge.first(**numbered("digest", digests("nonce", nonce)))
 
 
 def _has_ended(challenge: Challenge) -> bool:

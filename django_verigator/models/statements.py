@@ -27,13 +27,18 @@ PINS_KEPT = 8
 """How many accepted PINs are remembered, in one column."""
 
 
+def _expression(value: Any) -> Any:
+    return value if hasattr(value, "resolve_expression") else Value(value)
+
+
 # --- The challenge ----------------------------------------------------------------------------------------------------
 
 
-@compiled.select("Challenge")
-def last_challenge(rows: Any, *, nonce_digest: Any) -> QuerySet[Any]:
-    """The step in force of a pending login, with its user and link."""
-    return rows.select_related("user__verigator").filter(nonce_digest=nonce_digest).order_by("-step")  # type: ignore[no-any-return]
+@compiled.select("Challenge", digest=_TEXT)
+def last_challenge(rows: Any, **digests: Any) -> QuerySet[Any]:
+    """The step in force of a pending login, whose nonce has one of these digests, with its user and link."""
+    steps: QuerySet[Any] = rows.filter(nonce_digest__in=list(digests.values())).order_by("-step")
+    return steps.select_related("user__verigator")
 
 
 @compiled.update("Challenge", own_nonce=_TEXT, app_method=_TEXT)
@@ -85,7 +90,7 @@ def link_of_user(rows: Any, *, user_id: Any) -> QuerySet[Any]:
 @compiled.select("VerigatorUser")
 def confirmed_by_another(rows: Any, *, phone_number: Any, user_id: Any) -> QuerySet[Any]:
     """Another user who has confirmed the number, and so keeps a share of its sends."""
-    return rows.confirmed_with(phone_number).exclude(user_id=user_id)  # type: ignore[no-any-return]
+    return rows.confirmed_with(phone_number).exclude(user_id=user_id).only("pk")  # type: ignore[no-any-return]
 
 
 @compiled.update("VerigatorUser", last=_NUMBER)
@@ -132,7 +137,7 @@ def prove(
         rows, user_id=user_id, trusted=trusted, sent_to_id=sent_to_id, sent_to_number=sent_to_number
     )
     is_new = ~Q(last_pin__contains=pin_prefix) | Q(last_pin_at=None) | Q(last_pin_at__lt=remembered_since)
-    prefix = pin_prefix if hasattr(pin_prefix, "resolve_expression") else Value(pin_prefix)
+    prefix = _expression(pin_prefix)
     remembered = Concat(prefix, Substr("last_pin", 1, PIN_PREFIX * (PINS_KEPT - 1)))
     assigned = {
         "confirmed_at": Coalesce(F("confirmed_at"), now),
@@ -224,7 +229,3 @@ def lower_counters(rows: Any, **digests: Any) -> _Assigned:
 
 def _number_of(limits: dict[str, Any]) -> int:
     return sum(name.startswith("digest") for name in limits)
-
-
-def _expression(value: Any) -> Any:
-    return value if hasattr(value, "resolve_expression") else Value(value)

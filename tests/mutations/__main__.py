@@ -25,7 +25,7 @@ from .catalogue import Missing, Mutation, read
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "mutations.md"
-COPIED = ("django_verigator", "tests", "docs", "example_project", "pyproject.toml")
+COPIED = ("django_verigator", "tests", "docs", "example_project", "benchmarks", "pyproject.toml")
 NOT_NOTICED, BROKEN, TOO_LONG = "NOT NOTICED", "DOES NOT RUN", "TOOK TOO LONG"
 _FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?:\[.*)?(?: - .*)?$", re.MULTILINE)
 
