@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY
-from django.db import OperationalError, connection, connections, transaction
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.utils import timezone
 
+from django_verigator import db, rate_limits
 from django_verigator.backends import locmem
 from django_verigator.db import is_transient
+from django_verigator.digests import digest
+from django_verigator.exceptions import Reason, Refused
+from django_verigator.flows import acceptance, limits
 from django_verigator.models import Challenge, Counter, VerigatorUser
 
 from ..conftest import WRONG_PIN, deadlock, give_password, sent_pin, writes
@@ -118,6 +124,81 @@ def test_counters_that_were_pruned_under_a_login__count_again(browser):
     for _ in range(5):
         browser.post(PIN_PAGE, {"pin": WRONG_PIN})
     assert {row.count for row in Counter.objects.filter(scope__startswith="tries/user")} == {5}
+
+
+# --- a provider that keeps no records --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sent_to_number(alice: Any) -> Challenge:
+    """A code that went to alice's number from a provider that keeps no records."""
+    now = timezone.now()
+    link = VerigatorUser.objects.get(user=alice)
+    return Challenge.objects.create(
+        user=alice,
+        nonce_digest="n",
+        trust_version=link.trust_version,
+        outcome=Challenge.Outcome.SENT,
+        sent_at=now,
+        expires_at=now + timedelta(hours=1),
+        phone_digest=digest("phone", link.phone_number),
+    )
+
+
+def test_right_pin__is_accepted_at_once_beside_another_write(sent_to_number, monkeypatch):
+    """SQLite refuses a write that follows a read, if another connection has written in between."""
+    read_number, read = acceptance._number_proved, []
+
+    def write() -> None:
+        Counter.objects.create(digest=f"{len(read)}", scope="s", expires_at=timezone.now())
+        connections.close_all()
+
+    def read_beside_a_write(challenge: Challenge) -> str:
+        found = read_number(challenge)
+        read.append(found)
+        other = threading.Thread(target=write)
+        other.start()
+        other.join(5)
+        return found
+
+    monkeypatch.setattr(acceptance, "_number_proved", read_beside_a_write)
+    acceptance.accept(sent_to_number, "1234", limits.try_limits(sent_to_number.user_id, None))
+    assert len(read) == 1, "not done again"
+    assert Counter.objects.filter(scope="s").exists()
+
+
+def test_superseded_code_of_a_number_that_has_changed__stays_superseded(sent_to_number):
+    sent_to_number.record({"superseded_at": timezone.now()})
+    VerigatorUser.objects.update(phone_number="+37255500099")
+    with pytest.raises(Refused) as refused:
+        acceptance.accept(sent_to_number, "1234", limits.try_limits(sent_to_number.user_id, None))
+    assert refused.value.reason == Reason.SUPERSEDED
+    assert Challenge.objects.get().consumed_at is None
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_reference_that_comes_twice__spoils_no_open_transaction(sent_to_number, autocommit):
+    first = Challenge.objects.create(user=sent_to_number.user, nonce_digest="m", reference_digest="same")
+
+    def collide() -> None:
+        with pytest.raises(IntegrityError), db.savepoint():
+            sent_to_number.record({"reference_digest": "same"})
+        assert Challenge.objects.filter(pk=first.pk).update(reference_digest=None)
+
+    if autocommit:
+        with transaction.atomic():
+            collide()
+    else:
+        transaction.set_autocommit(False)
+        try:
+            collide()
+        finally:
+            transaction.rollback()
+            transaction.set_autocommit(True)
+
+
+def test_refund_of_nothing__is_nothing():
+    rate_limits.refund([])
 
 
 # --- what is none -----------------------------------------------------------------------------------------------------
