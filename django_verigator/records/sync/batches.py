@@ -53,7 +53,7 @@ def _lease_all(pks: Collection[int], *, force: bool) -> list[VerigatorUser] | No
             leased = leasable.update(leased_until=now + timedelta(seconds=registration.LEASE_SECONDS))
             if leased != len(pks):
                 raise _RowsDiffer
-            return list(rows.select_related("user"))
+            return list(rows.select_related("user").order_by("pk"))
     except _RowsDiffer:
         return None
 
