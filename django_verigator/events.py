@@ -27,6 +27,17 @@ def record(
         details: arguments of the signal. The log gets the plain values, and the primary keys of model instances; so
             neither a PIN nor a phone number.
     """
+    if logger.isEnabledFor(level):  # Most sites keep no INFO, and a bulk run has a line for each user.
+        _log(event, user, level, details)
+    if signal is not None:
+        # type() of the lazy request.user is its wrapper.
+        for receiver, result in signal.send_robust(sender=user.__class__, user=user, **details):
+            if isinstance(result, Exception):
+                # Django has logged the traceback.
+                logger.error("receiver_failed event=%s receiver=%r error=%s", event, receiver, describe(result))
+
+
+def _log(event: str, user: AbstractBaseUser, level: int, details: dict[str, Any]) -> None:
     plain = {
         key: str(value.pk) if isinstance(value, Model) else value
         for key, value in details.items()
@@ -35,12 +46,6 @@ def record(
     user_pk = shown.key(user)
     text = " ".join(f"{key}={shown.field(value)}" for key, value in {"user": user_pk, **plain}.items())
     logger.log(level, "%s %s", event, text, extra={"event": event, "user_pk": user_pk, **_prefixed(plain)})
-    if signal is not None:
-        # type() of the lazy request.user is its wrapper.
-        for receiver, result in signal.send_robust(sender=user.__class__, user=user, **details):
-            if isinstance(result, Exception):
-                # Django has logged the traceback.
-                logger.error("receiver_failed event=%s receiver=%r error=%s", event, receiver, describe(result))
 
 
 def describe(error: BaseException) -> str:

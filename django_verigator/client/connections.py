@@ -1,8 +1,8 @@
 """Connections to the provider, kept for each thread and put below ``requests``.
 
-``requests`` sees a session with one adapter. The adapter overrides one public method, so that a call goes over
-``http.client`` on a ``DeadlineSocket``, and not through the pools of urllib3. ``HTTPAdapter.send`` stays as it is,
-because libraries such as ``responses`` put a stand-in there in tests.
+``requests`` sees a session with one adapter. The adapter overrides public methods alone, so that a call goes over a
+``DeadlineSocket``, from which ``http.client`` reads the answer, and not through the pools of urllib3.
+``HTTPAdapter.send`` stays as it is, because libraries such as ``responses`` put a stand-in there in tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 
 from .deadline import Budget
 from .route import Route
-from .secrets import SecretText
+from .secrets import SecretText, request_message
 
 _MAX_IDLE = 20
 """Idle connections of one thread: several exist where a stream is open, or where greenlets share the thread."""
@@ -33,11 +33,8 @@ class Connection:
 
     def __init__(self, route: Route, budget: Budget) -> None:
         self._address = route.address
+        self._host = route.host_header
         self.socket = route.open(budget)
-        self._http = http.client.HTTPConnection(route.host, route.port)
-        self._http.default_port = 443 if route.tls else 80
-        self._http.auto_open = 0  # http.client would connect by itself, without a deadline.
-        self._http.sock = self.socket
 
     def send(
         self, budget: Budget, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
@@ -49,16 +46,27 @@ class Connection:
             budget.start_sending()
             if budget.query is not None:
                 url = SecretText(f"{url}?{budget.query}")
-            self._http.request(method, url, body, headers)
-            answer = self._http.getresponse()
-            lengths = set(answer.headers.get_all("Content-Length", []))
-            if answer.headers.defects or answer.headers.get_payload() or len(lengths) > 1:
-                raise http.client.HTTPException("malformed headers")
+            # http.client would send head and body by themselves: twice the packets, TLS records and system calls.
+            self.socket.sendall(request_message(method, url, {"Host": self._host, **headers}, body or b""))
+            return self._receive(method)
         except BaseException as error:
             # RemoteDisconnected is both: no answer at all, which is a broken connection and no malformed answer.
             budget.garbled |= isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError)
             self.close()
             raise
+
+    def _receive(self, method: str) -> http.client.HTTPResponse:
+        answer = http.client.HTTPResponse(self.socket, method=method)  # type: ignore[arg-type]
+        try:
+            answer.begin()
+            lengths = set(answer.headers.get_all("Content-Length", []))
+            if answer.headers.defects or answer.headers.get_payload() or len(lengths) > 1:
+                raise http.client.HTTPException("malformed headers")
+        except BaseException:
+            answer.close()
+            raise
+        if answer.will_close:
+            self.socket.close()
         return answer
 
     def close(self) -> None:
@@ -104,6 +112,8 @@ class BudgetedRequest(requests.PreparedRequest):
     """A request that carries the budget of its exchange through ``requests``."""
 
     budget: Budget
+    target: str
+    """Path of the address, as it stands in the request line."""
 
 
 class RouteAdapter(HTTPAdapter):
@@ -119,6 +129,11 @@ class RouteAdapter(HTTPAdapter):
         """Return what ``HTTPAdapter`` takes for a pool of urllib3."""
         assert isinstance(request, BudgetedRequest)
         return SimpleNamespace(urlopen=partial(self._exchange, request.budget))
+
+    def request_url(self, request: requests.PreparedRequest, *_: Any) -> str:
+        """Return the path, which HTTPAdapter would take out of the address again."""
+        assert isinstance(request, BudgetedRequest)
+        return request.target
 
     def cert_verify(self, *_: Any) -> None:
         """Do nothing: the TLS context of the route verifies."""

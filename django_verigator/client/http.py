@@ -91,7 +91,7 @@ class Transport:
         self.total_timeout = self._options.total_timeout
         self._headers = {"User-Agent": f"django-verigator/{__version__}", "Accept-Encoding": "identity", **headers}
         parts = urlsplit(self.endpoint)
-        self._address = parts.netloc
+        self._address, self._path = parts.netloc, parts.path
         proxy = choose_proxy(self.endpoint, self._options.proxies)
         tls = tls_context(self._options.ca_bundle) if parts.scheme == "https" else None
         self._sessions = Sessions(Route(parts.hostname or "", parts.port or (443 if tls else 80), tls, proxy))
@@ -238,6 +238,7 @@ class Transport:
                 self._prepare(method, path, body, budget),
                 stream=True,
                 timeout=(options.connect_timeout, options.read_timeout),
+                proxies={},
                 allow_redirects=False,
             )
         except Exception as problem:  # noqa: BLE001 - as in exchange
@@ -256,11 +257,14 @@ class Transport:
         request.budget = budget
         request.method = method
         request.url = self.endpoint + path
+        request.target = self._path + path
         request.headers = CaseInsensitiveDict(self._headers)
         if body is not None:
             request.headers["Content-Type"] = body.content_type
             request.headers["Content-Length"] = str(len(body))
             request.body = body
+        elif method not in IDEMPOTENT:
+            request.headers["Content-Length"] = "0"
         return request
 
 

@@ -50,6 +50,13 @@ class Route:
     def address(self) -> str:
         return _join(self.host, self.port)
 
+    @property
+    def host_header(self) -> str:
+        """Return the value of Host, where the usual port is left out."""
+        host = self.host.partition("%")[0]  # An IPv6 zone means something on this machine alone.
+        address = _join(host, self.port)
+        return address.removesuffix(f":{443 if self.tls else 80}")
+
     def open(self, budget: Budget) -> DeadlineSocket:
         """Connect, through the proxy and with TLS."""
         first: Route | Proxy = self.proxy or self

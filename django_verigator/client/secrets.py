@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from ..hidden import MASK, HiddenText
 
 HEADER_TEXT = re.compile(r"[ -~\xa0-\xff]+\Z")  # Latin-1 without control characters
+_REQUEST_LINE = re.compile(r"[A-Z]+ [!-~]+ HTTP/1\.1\Z")
 
 
 class SecretText(HiddenText):
@@ -55,6 +56,19 @@ def json_body(**values: str) -> SecretBody:
 def form_text(**values: str) -> SecretText:
     """Return the values percent-encoded, as a query and a form have them."""
     return SecretText(urlencode(values))
+
+
+def request_message(method: str, target: str, headers: Mapping[str, str], body: bytes) -> SecretBody:
+    """Return a request as it goes over the wire (protocol: RFC 9112, section 3), head and body in one.
+
+    Raises:
+        ValueError: a character that could end a line, or the head, early.
+    """
+    first = SecretText(f"{method} {target} HTTP/1.1")
+    others = [SecretText(f"{name}: {value}") for name, value in headers.items()]
+    if not (_REQUEST_LINE.match(first) and all(map(HEADER_TEXT.match, others))):
+        raise ValueError("a control character in the head of a request")
+    return SecretBody(SecretText("\r\n".join([first, *others, "", ""])).encode("latin-1") + body)
 
 
 def service_auth(username: str, password: str) -> SecretText | None:

@@ -17,7 +17,9 @@ from http.cookies import SimpleCookie
 import pytest
 from conftest import CERTS, CREDENTIAL, Connection, Server
 
-from django_verigator.client import Api
+from django_verigator.client import Api, Transport
+from django_verigator.client.deadline import DeadlineSocket
+from django_verigator.client.route import Route
 from django_verigator.exceptions import ConnectionFailedError, InvalidResponseError, RequestTimeoutError, VerigatorError
 
 Serve = Callable[..., Server]
@@ -82,6 +84,57 @@ def test_keep_alive__server_closes_idle_connections(serve: Serve, client: Client
         for thread in server.threads[1:]:
             thread.join(5)
     assert server.connections == 3
+
+
+@pytest.mark.parametrize("certificate", [None, "good.pem"])
+def test_request__leaves_in_one_piece(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, certificate: str | None
+) -> None:
+    """Head and body share a packet, a TLS record and a system call."""
+    server = serve(keep, certificate)
+    api = client(server.url)
+    pieces: list[bytes] = []
+    sendall = DeadlineSocket.sendall
+    monkeypatch.setattr(DeadlineSocket, "sendall", lambda sock, data: pieces.append(data) or sendall(sock, data))
+    verify(api)
+    ((head, body),) = server.requests
+    assert pieces == [head.encode() + b"\r\n\r\n" + body]
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a HTTP/1.1\r\nX: y", "/a\n", "/\x7f", "/\xe4"])
+def test_request__line_that_ends_early_is_not_sent(serve: Serve, client: Client, path: str) -> None:
+    server = serve(keep)
+    with pytest.raises(VerigatorError) as caught:
+        client(server.url)._transport.call("GET", path, dict)
+    assert caught.value.sent is False
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("X-A", "a\r\nX-B: b"), ("X-A", "a\n"), ("X-A\r\nX-B", "b"), ("X-A", "\u20ac")]
+)
+def test_request__header_that_ends_early_is_not_sent(serve: Serve, name: str, value: str) -> None:
+    server = serve(keep)
+    with pytest.raises(VerigatorError) as caught:
+        Transport(server.url, headers={name: value}).call("GET", "/a", dict)
+    assert caught.value.sent is False
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "tls", "sent"),
+    [
+        ("api.example", 443, True, "api.example"),
+        ("api.example", 8443, True, "api.example:8443"),
+        ("127.0.0.1", 80, False, "127.0.0.1"),
+        ("localhost", 443, False, "localhost:443"),
+        ("::1", 8000, False, "[::1]:8000"),
+        ("fe80::1%eth0", 443, True, "[fe80::1]"),
+    ],
+)
+def test_request__names_the_port_where_it_is_not_the_usual_one(host: str, port: int, tls: bool, sent: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if tls else None
+    assert Route(host, port, context).host_header == sent
 
 
 def test_sent__kept_connection_closed_after_the_request(serve: Serve, client: Client) -> None:
@@ -411,6 +464,21 @@ def test_traceback__of_an_interrupt_in_the_middle(
     api = client(serve(keep).url)
     with pytest.raises(KeyboardInterrupt) as caught:
         verify(api)
+    shown = frames(caught.value)
+    assert "X-Service-Auth" in shown
+    assert [secret for secret in SECRETS if secret in shown] == []
+
+
+@pytest.mark.threat("F06")
+def test_traceback__of_an_interrupt_while_sending(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DeadlineSocket, "_send", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        verify(client(serve(keep).url))
     shown = frames(caught.value)
     assert "X-Service-Auth" in shown
     assert [secret for secret in SECRETS if secret in shown] == []

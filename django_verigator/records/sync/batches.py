@@ -20,7 +20,7 @@ class _RowsDiffer(Exception):  # noqa: N818 - no error; rolls a statement for ma
 
 
 def lease(pks: Collection[int], *, force: bool) -> tuple[list[VerigatorUser], list[VerigatorUser]]:
-    """Lease links for registration, in two statements if all can be leased.
+    """Lease links for registration, in two statements if all can be leased and have an id.
 
     The rows are read after the lease: number and id of a row belong together, and an answer is stored only where the id
     is still the same.
@@ -31,7 +31,20 @@ def lease(pks: Collection[int], *, force: bool) -> tuple[list[VerigatorUser], li
     Returns:
         The leased links, and the others, both as stored.
     """
-    _give_ids(pks)
+    links = _lease_all(pks, force=force)
+    if links is None and _give_ids(pks):
+        links = _lease_all(pks, force=force)
+    if links is not None:
+        return links, []
+    mine: list[VerigatorUser] = []
+    others: list[VerigatorUser] = []
+    for link in VerigatorUser.objects.filter(pk__in=pks).select_related("user"):
+        (mine if registration.lease(link, force=force) else others).append(link)
+    return mine, others
+
+
+def _lease_all(pks: Collection[int], *, force: bool) -> list[VerigatorUser] | None:
+    """Lease these links, or none of them where some cannot be leased or have no id yet."""
     now = timezone.now()
     rows = VerigatorUser.objects.filter(pk__in=pks)
     try:
@@ -40,22 +53,20 @@ def lease(pks: Collection[int], *, force: bool) -> tuple[list[VerigatorUser], li
             leased = leasable.update(leased_until=now + timedelta(seconds=registration.LEASE_SECONDS))
             if leased != len(pks):
                 raise _RowsDiffer
-            return list(rows.select_related("user")), []
+            return list(rows.select_related("user").order_by("pk"))
     except _RowsDiffer:
-        mine: list[VerigatorUser] = []
-        others: list[VerigatorUser] = []
-        for link in rows.select_related("user"):
-            (mine if registration.lease(link, force=force) else others).append(link)
-        return mine, others
+        return None
 
 
-def _give_ids(pks: Collection[int]) -> None:
+def _give_ids(pks: Collection[int]) -> int:
+    """Give an id to those of these links that wait without one, and return how many there were."""
     rows = VerigatorUser.objects.waiting().filter(pk__in=pks, id_in_service=None)
     fresh = [(link.pk, registration.new_id_in_service(link.user)) for link in rows.select_related("user")]
     if fresh:
         with db.atomic():
             for pk, name in fresh:
                 VerigatorUser.objects.filter(pk=pk, id_in_service=None).update(id_in_service=name)
+    return len(fresh)
 
 
 def release(links: Collection[VerigatorUser]) -> None:

@@ -5,11 +5,11 @@ So a bulk run needs one database connection, stores many answers in one short tr
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -115,7 +115,9 @@ class WorkerPool:
         self._in_a_row = 0
         self._lock = threading.Lock()
         self._orders: SimpleQueue[Any] = SimpleQueue()
-        self._answers: SimpleQueue[Any] = SimpleQueue()
+        self._answers: deque[tuple[Any, Any]] = deque()
+        self._enough = 1
+        self._has_enough = threading.Event()
         self._threads: list[threading.Thread] = []
 
     @property
@@ -185,15 +187,12 @@ class WorkerPool:
 
     def _collect(self, enough: int) -> list[tuple[Any, Any]]:
         """Return the next answers: ``enough`` of them, or those that arrive within _BATCH_SECONDS."""
-        found: list[tuple[Any, Any]] = []
-        with contextlib.suppress(Empty):
-            found.append(self._answers.get(timeout=_TICK))
-            ends = time.monotonic() + _BATCH_SECONDS
-            while len(found) < enough and (left := ends - time.monotonic()) > 0:
-                found.append(self._answers.get(timeout=left))
-            while True:
-                found.append(self._answers.get_nowait())
-        return found
+        # Woken for all of them at once: for each, this thread and a worker would wait for one another.
+        self._enough = max(1, enough)
+        self._has_enough.clear()
+        if len(self._answers) < self._enough:
+            self._has_enough.wait(_BATCH_SECONDS)
+        return [self._answers.popleft() for _ in range(len(self._answers))]
 
     def _work(self) -> None:
         try:
@@ -203,7 +202,9 @@ class WorkerPool:
                     answer = self._call(stage, item)
                 except Exception as error:  # noqa: BLE001 - the leading thread decides
                     answer = error
-                self._answers.put((item, answer))
+                self._answers.append((item, answer))
+                if len(self._answers) >= self._enough:
+                    self._has_enough.set()
         finally:
             self._backend.close()
             # A site's own backend may have queried the database.
