@@ -18,7 +18,7 @@ from django_verigator.models import (
     VerigatorUser,
 )
 
-FIRST = 1000  # of the primary keys
+FIRST = 10_000_000  # of the primary keys: above those that earlier tests have used
 
 
 def fill(rows: int) -> None:
