@@ -111,20 +111,13 @@ class Write:
     def run(self) -> int:
         """Run it, once more after a deadlock, and return the number of rows that it has written."""
         connection = db.connection()
-        return db.retry_on_deadlock(functools.partial(self._run_once, connection))
+        return db.retry_on_deadlock(functools.partial(self.statement.run, connection, self.values))
 
     run.alters_data = True  # type: ignore[attr-defined]  # for templates
 
     def __bool__(self) -> bool:
         # What asks for the number of rows must not take a write that was never run for one.
         raise TypeError("a Write has to be run")
-
-    def _run_once(self, connection: BaseDatabaseWrapper) -> int:
-        if connection.vendor not in _COMPILING:
-            rows, values = self.statement.in_orm(**self.values)
-            return int(rows.update(**values))
-        rowcount, _ = _execute(connection, *self.text(connection))
-        return rowcount
 
     def text(self, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
         """Return the SQL and its parameters, adapted for the database."""
@@ -145,6 +138,17 @@ class Update(_Statement):
     def __call__(self, **values: Any) -> Write:
         return Write(self, values)
 
+    def run(self, connection: BaseDatabaseWrapper, values: Mapping[str, Any]) -> int:
+        if connection.vendor not in _COMPILING:
+            rows, assigned = self.in_orm(**values)
+            return int(rows.update(**assigned))
+        return self._run_text(connection, values)
+
+    def _run_text(self, connection: BaseDatabaseWrapper, values: Mapping[str, Any]) -> int:
+        text: _Text = self.compiled(connection, values)
+        rowcount, _ = _execute(connection, text.sql, text.filled(values, connection))
+        return rowcount
+
     def _compile(self, connection: BaseDatabaseWrapper, values: Mapping[str, Any]) -> _Text:
         rows, assigned = self.in_orm(**self._parameters(values))
         # As QuerySet.update() composes it.
@@ -157,9 +161,11 @@ class Update(_Statement):
 
 
 class Sql(Update):
-    """A statement in SQL, where the ORM has no form. Its builder gets the connection, and returns SQL with ``%(name)s``
+    """A statement in SQL. Its builder gets the connection and the model's ``_meta``, and returns SQL with ``%(name)s``
     for each parameter.
     """
+
+    run = Update._run_text
 
     def in_orm(self, **values: Any) -> Any:
         raise NotImplementedError("this statement has no form in the ORM")

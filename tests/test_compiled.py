@@ -161,6 +161,16 @@ def test_write_challenge__takes_any_fields(challenges: list[Challenge]) -> None:
     assert assert_as_in_orm([(statements.write_challenge, {"id": challenges[0].pk, **values})]) == {1}
 
 
+def test_insert_challenge__stores_what_save_does(challenges: list[Challenge]) -> None:
+    new = Challenge(user_id=challenges[0].user_id, nonce_digest="n", ip="2001:db8::1", next_url="/ü/?a=%20b", tries=2)
+    saved = written(Challenge, lambda: new.save(force_insert=True) or 1, nonce_digest="n")
+    new._state.adding = True
+    write = new.insert()
+    assert write.statement is statements.insert_challenge
+    assert written(Challenge, write.run, nonce_digest="n") == saved
+    assert not new._state.adding
+
+
 def test_last_challenge__is_as_in_the_orm(challenges: list[Challenge], django_assert_num_queries: Any) -> None:
     for nonces in (["3"], ["unknown", "4"], ["unknown"]):
         digests = compiled.numbered("digest", nonces)
@@ -286,7 +296,9 @@ def test_other_databases__get_the_form_of_the_orm(alice: Any, browser: Any, monk
 
     monkeypatch.setattr(compiled, "_COMPILING", frozenset())
     monkeypatch.setattr(compiled, "_JOINING", frozenset())
-    monkeypatch.setattr(compiled._Statement, "compiled", refuse)
+    monkeypatch.setattr(compiled.Update, "_compile", refuse)
+    monkeypatch.setattr(compiled.Select, "_compile", refuse)
+    monkeypatch.setattr(compiled.Update, "_run_text", refuse)
     monkeypatch.setattr(statements, "can_make_rows", lambda: False)
     give_password(browser)
     assert browser.post("/accounts/verify/", {"pin": sent_pin()}).status_code == 302

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from .. import conf, phone, rate_limits
 from ..backends import BaseBackend
+from ..compiled import run_together
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..digests import digest
 from ..exceptions import Reason, Refused
@@ -190,10 +191,9 @@ def _consume_and_store(delivery: Delivery) -> None:
             raise Refused(Reason.ENDED)
         if consumed:
             rate_limits.consume(consumed)
-        # A statement of its own: the counters' rows let parallel sends of a user pass one by one, and only a statement
-        # that begins behind them sees the challenge of the one before.
-        challenge.supersede_others().run()
-        challenge.save(force_insert=True)
+        # Not in one statement with the counters: their rows let parallel sends of a user pass one by one, and only a
+        # statement that begins behind them sees the challenge of the one before.
+        run_together(challenge.supersede_others(), challenge.insert())
 
     try:
         # A new user has no rows for the tries either.

@@ -13,7 +13,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import conf
+from .. import conf, db
 from ..compiled import Write
 from ..constants import METHOD_TOTP
 from ..exceptions import Reason
@@ -165,6 +165,12 @@ class Challenge(Transitions, models.Model):
         if self.requested_method == METHOD_TOTP:
             values |= {"own_nonce": self.nonce_digest, "app_method": METHOD_TOTP}
         return statements.supersede(**values)
+
+    def insert(self) -> Write:
+        """Return the write that stores a new challenge; without Django's signals, as ``update()`` has none."""
+        names = [field.attname for field in self._meta.concrete_fields]
+        self._state.adding, self._state.db = False, db.alias()
+        return statements.insert_challenge(**{name: getattr(self, name) for name in names})
 
     def count_try(self, form: str) -> Write:
         """Return the write that consumes a try; it matches the row by the rules of ``closed_reason``.

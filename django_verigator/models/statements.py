@@ -52,6 +52,14 @@ def supersede(rows: Any, *, user_id: Any, created_at: Any, own_nonce: Any = None
     return others, {"superseded_at": created_at}
 
 
+@compiled.raw_sql("Challenge")
+def insert_challenge(connection: Any, meta: Any, **values: Any) -> str:
+    """A new challenge."""
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(meta.get_field(name).column) for name in values)
+    return f"INSERT INTO {quote(meta.db_table)} ({columns}) VALUES ({', '.join(f'%({name})s' for name in values)})"  # noqa: S608
+
+
 @compiled.update("Challenge")
 def write_challenge(rows: Any, *, id: Any, **values: Any) -> _Assigned:  # noqa: A002 - the field
     """What came of a call to the provider, whatever else has happened to the challenge."""
