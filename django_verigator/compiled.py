@@ -181,12 +181,18 @@ class _CompiledQuery(sql.Query):
 
     compiler: Any
     text: _Text
+    converted: list[int]
+    """The columns whose values are converted: of most, on most databases, none is."""
     params: list[Any]
 
     def get_compiler(self, using: Any = None, connection: Any = None, elide_empty: bool = True) -> Any:
         compiler = copy.copy(self.compiler)
         compiler.connection = connections[using]
         compiler.as_sql = lambda *args, **kwargs: (self.text.sql, self.params)
+        converters_of = compiler.get_converters
+        compiler.get_converters = lambda columns: {
+            place: converters_of([columns[place]])[0] for place in self.converted
+        }
         return compiler
 
 
@@ -207,9 +213,10 @@ class Select(_Statement, Generic[_M]):
         query = self.in_orm(**self._parameters(values))[:1].query
         compiler = query.get_compiler(connection=connection)
         text, params = compiler.as_sql()
-        compiler.connection = None  # of the thread that was the first
         kept: _CompiledQuery = query.chain(_CompiledQuery)
         kept.compiler, kept.text = compiler, _Text(text, list(params))
+        kept.converted = list(compiler.get_converters([column for column, *_ in compiler.select]))
+        compiler.connection = None  # of the thread that was the first
         return kept
 
 

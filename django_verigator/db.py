@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import time
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from django.apps import apps
 from django.db import OperationalError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
 from . import events
 from .exceptions import Reason, Refused
@@ -35,7 +37,12 @@ class RetriesExhaustedError(OperationalError):
 
 def alias() -> str:
     """Return the alias of the database for writes; check E011 requires that all tables of the app share one."""
-    return router.db_for_write(apps.get_model("django_verigator", "Challenge"))
+    return router.db_for_write(_a_model())
+
+
+@functools.cache
+def _a_model() -> type[Model]:
+    return apps.get_model("django_verigator", "Challenge")
 
 
 def atomic(*, durable: bool = False) -> transaction.Atomic:
