@@ -32,6 +32,7 @@ TAKE_IT_IN = {
     "records.site_phones._follow",
     "models.base.NumberField.from_db_value",
     "django.db.models.query.ModelIterable.__iter__",
+    "django.db.models.sql.compiler.SQLCompiler.results_iter",
     "django.db.models.sql.compiler.SQLCompiler.apply_converters",
     "phone.as_text",
     # The numbers library has an object of its own for a number.

@@ -512,7 +512,8 @@ def test_caught_login__that_the_database_gives_up_twice_is_told_in_words(aalice,
     def give_up(self, *args, **kwargs):
         raise deadlock()
 
-    monkeypatch.setattr(Challenge, "save", give_up)
+    for store in ("save", "insert"):
+        monkeypatch.setattr(Challenge, store, give_up)
     response = log_in(browser)
     assert response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
     assert SESSION_KEY not in browser.session
