@@ -37,11 +37,11 @@ class RetriesExhaustedError(OperationalError):
 
 def alias() -> str:
     """Return the alias of the database for writes; check E011 requires that all tables of the app share one."""
-    return router.db_for_write(_a_model())
+    return router.db_for_write(_any_model())
 
 
 @functools.cache
-def _a_model() -> type[Model]:
+def _any_model() -> type[Model]:
     return apps.get_model("django_verigator", "Challenge")
 
 

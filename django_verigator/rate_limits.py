@@ -45,7 +45,7 @@ class RateLimit:
 
 
 class NotConsumedError(Exception):
-    """A counter is full, or its row does not exist yet; ``reserve`` finds out which."""
+    """A counter is full or, where the database makes none on the way, missing; ``reserve`` finds out which."""
 
     def __init__(self, limits: Sequence[RateLimit]) -> None:
         super().__init__()
@@ -129,7 +129,8 @@ def _refusal_for(limits: Sequence[RateLimit]) -> Refused:
 
 
 def reserve(write: Callable[[], _T], also: Sequence[RateLimit] = ()) -> _T:
-    """Run ``write`` with ``atomic_with_retry``; if its ``consume`` fails, make the missing rows and run it again.
+    """Run ``write`` with ``atomic_with_retry``; if its ``consume`` fails where rows may be missing, make them and run
+    it again.
 
     Args:
         also: limits of a later step, whose missing rows are made on the way.
@@ -143,7 +144,7 @@ def reserve(write: Callable[[], _T], also: Sequence[RateLimit] = ()) -> _T:
         return atomic_with_retry(write)
     except NotConsumedError as error:
         limits = error.limits
-    if statements.can_make_rows():
+    if statements.can_make_rows():  # then none was missing
         raise _refusal_for(limits)
     _make_rows([*limits, *also])
     try:

@@ -167,7 +167,11 @@ class Challenge(Transitions, models.Model):
         return statements.supersede(**values)
 
     def insert(self) -> Write:
-        """Return the write that stores a new challenge; without Django's signals, as ``update()`` has none."""
+        """Return the write that stores a new challenge; without Django's signals, as ``update()`` has none.
+
+        The instance is taken for stored from here on, as by ``save()``; whoever rolls the write back drops it, or
+        stores it with ``force_insert``.
+        """
         names = [field.attname for field in self._meta.concrete_fields]
         self._state.adding, self._state.db = False, db.alias()
         return statements.insert_challenge(**{name: getattr(self, name) for name in names})
