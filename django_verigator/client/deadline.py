@@ -132,6 +132,7 @@ class DeadlineSocket(io.RawIOBase):
         self._is_read = self._said_too_much = self._is_closed = False
         self._last_used = monotonic()
         self._deadline = 0.0
+        self._timeout: float | None = None
 
     def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Speak TLS from now on, after the handshake with ``host``."""
@@ -143,7 +144,7 @@ class DeadlineSocket(io.RawIOBase):
         if self._is_closed or self._said_too_much or monotonic() - self._last_used > REUSE_SECONDS:
             return False
         try:
-            self._sock.settimeout(0)
+            self._settimeout(0)
             for _ in range(4):  # A few records of TLS itself, such as session tickets, are no obstacle.
                 if self._tls is not None:
                     with suppress(ssl.SSLWantReadError):
@@ -218,13 +219,24 @@ class DeadlineSocket(io.RawIOBase):
         seconds = self._deadline - monotonic()
         if seconds <= 0:
             raise TimeoutError("time-out")
-        self._sock.settimeout(seconds)
+        self._settimeout(seconds)
         return operation(*args)
+
+    def _settimeout(self, seconds: float) -> None:
+        # Each one is a system call, for which other threads may take the interpreter.
+        if seconds != self._timeout:
+            self._sock.settimeout(seconds)
+            self._timeout = seconds
 
     def _send(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[self._wait(self._sock.send, rest) :]
+            try:  # There is room nearly always, and a socket that was found reusable does not wait.
+                self._settimeout(0)
+                sent = self._sock.send(rest)
+            except BlockingIOError:
+                sent = self._wait(self._sock.send, rest)
+            rest = rest[sent:]
             self.budget.sent = self.budget.sending
 
     def _send_through_tls(self, data: bytes) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import io
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -136,3 +138,24 @@ def test_file_of_an_answer_that_is_closed_late__does_not_end_the_next_answer() -
         assert second.read(2) == b"yz"
         second.close()
         held.abort()
+
+
+def test_request__that_finds_no_room_waits_until_the_other_end_has_read() -> None:
+    ours, theirs = socket.socketpair()
+    held = DeadlineSocket(ours, Budget(9, 9, 9))
+    sent = b"x" * 10_000_000
+    with theirs, ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: b"".join(iter(partial(theirs.recv, 65536), b"")))
+        held.sendall(sent)
+        held.abort()
+        assert reading.result(9) == sent
+
+
+def test_request__that_finds_no_room_waits_no_longer_than_the_budget_says(clock: Clock) -> None:
+    ours, theirs = socket.socketpair()
+    budget = Budget(0.3, 9, 9)
+    held = DeadlineSocket(ours, budget)
+    with theirs, clock(0.3), pytest.raises(TimeoutError):
+        held.sendall(b"x" * 10_000_000)
+    assert budget.timed_out
+    held.abort()

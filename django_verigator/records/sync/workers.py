@@ -182,17 +182,21 @@ class WorkerPool:
         return len(items)
 
     def _chunk(self, rate: float) -> int:
-        """Return how many items to fetch at once: no worker waits for this thread, no lease runs out in the queue."""
-        return min(max(int(rate * _BATCH_SECONDS), 2 * self._workers), self._most)
+        """Return how many items to fetch at once: no worker waits for this thread, no lease runs out in the queue.
+
+        A power of two where it can be: SQLite's driver keeps 128 texts of statements, and their length is the batch's.
+        """
+        wanted = max(int(rate * _BATCH_SECONDS), 2 * self._workers)
+        return min(1 << (wanted - 1).bit_length(), self._most)
 
     def _collect(self, enough: int) -> list[tuple[Any, Any]]:
-        """Return the next answers: ``enough`` of them, or those that arrive within _BATCH_SECONDS."""
+        """Return the next answers: ``enough`` of them, or fewer if no more arrive within _BATCH_SECONDS."""
         # Woken for all of them at once: for each, this thread and a worker would wait for one another.
         self._enough = max(1, enough)
         self._has_enough.clear()
         if len(self._answers) < self._enough:
             self._has_enough.wait(_BATCH_SECONDS)
-        return [self._answers.popleft() for _ in range(len(self._answers))]
+        return [self._answers.popleft() for _ in range(min(len(self._answers), self._enough))]
 
     def _work(self) -> None:
         try:
