@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+import time
 
 import pytest
 from django.db import connection
@@ -106,6 +108,37 @@ def test_answers__are_stored_soon_however_few_there_are(settings):
     with workers.WorkerPool(backends.default, 4, 0) as pool:
         pool.run(stage, lambda done: None)
     assert not stage.in_vain
+
+
+class Measured(workers.Stage[int]):
+    """Calls of 10 milliseconds; notes how many are fetched at once."""
+
+    def __init__(self, count):
+        self._items = iter(range(count))
+        self.fetched, self.settled = [], 0
+
+    def fetch(self, count):
+        items = list(itertools.islice(self._items, count))
+        self.fetched.append(len(items))
+        return items
+
+    def call(self, item):
+        time.sleep(0.01)
+
+    def settle(self, answers):
+        self.settled += len(answers)
+        return ()
+
+
+def test_batches__are_of_few_sizes():
+    """SQLite's driver keeps a prepared statement of each, 128 of them."""
+    stage = Measured(400)
+    with workers.WorkerPool(backends.default, 3, 0) as pool:
+        pool.run(stage, lambda done: None)
+    assert stage.settled == 400
+    whole = stage.fetched[: stage.fetched.index(0) - 1]
+    assert len(whole) > 3
+    assert all(size == 2 * 3 or size.bit_count() == 1 for size in whole)
 
 
 def test_signal__is_sent_also_where_nobody_keeps_the_line_in_the_log(make_links, caplog):

@@ -184,10 +184,10 @@ class WorkerPool:
     def _chunk(self, rate: float) -> int:
         """Return how many items to fetch at once: no worker waits for this thread, no lease runs out in the queue.
 
-        A power of two where it can be: SQLite's driver keeps 128 texts of statements, and their length is the batch's.
+        One of few sizes, powers of two: SQLite's driver keeps the texts of 128 statements, and each size has its own.
         """
-        wanted = max(int(rate * _BATCH_SECONDS), 2 * self._workers)
-        return min(1 << (wanted - 1).bit_length(), self._most)
+        whole = 1 << int(rate * _BATCH_SECONDS).bit_length() >> 1
+        return min(max(whole, 2 * self._workers), self._most)
 
     def _collect(self, enough: int) -> list[tuple[Any, Any]]:
         """Return the next answers: ``enough`` of them, or fewer if no more arrive within _BATCH_SECONDS."""
