@@ -146,8 +146,10 @@ def test_request__that_finds_no_room_waits_until_the_other_end_has_read() -> Non
     sent = b"x" * 10_000_000
     with theirs, ThreadPoolExecutor(1) as pool:
         reading = pool.submit(lambda: b"".join(iter(partial(theirs.recv, 65536), b"")))
-        held.sendall(sent)
-        held.abort()
+        try:
+            held.sendall(sent)
+        finally:
+            held.abort()
         assert reading.result(9) == sent
 
 
