@@ -4,8 +4,9 @@ A time-out that is given to ``requests`` bounds each wait and not their sum, so 
 holds a thread for as long as it likes. Here every wait asks the ``Budget`` of its exchange first. Nothing outlives the
 total: no handshake, no proxy, no header and no body.
 
-``DeadlineSocket`` needs connect, send, recv, settimeout and close of the system's socket, and does TLS in memory. So it
-works with sockets of any class, including those that gevent and eventlet put in the place of Python's at any time.
+``DeadlineSocket`` needs connect, send, recv, settimeout, gettimeout and close of the system's socket, and does TLS in
+memory. So it works with sockets of any class, including those that gevent and eventlet put in the place of Python's at
+any time.
 """
 
 from __future__ import annotations
@@ -132,7 +133,6 @@ class DeadlineSocket(io.RawIOBase):
         self._is_read = self._said_too_much = self._is_closed = False
         self._last_used = monotonic()
         self._deadline = 0.0
-        self._timeout: float | None = None
 
     def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Speak TLS from now on, after the handshake with ``host``."""
@@ -144,7 +144,7 @@ class DeadlineSocket(io.RawIOBase):
         if self._is_closed or self._said_too_much or monotonic() - self._last_used > REUSE_SECONDS:
             return False
         try:
-            self._settimeout(0)
+            self._do_not_wait()
             for _ in range(4):  # A few records of TLS itself, such as session tickets, are no obstacle.
                 if self._tls is not None:
                     with suppress(ssl.SSLWantReadError):
@@ -219,20 +219,19 @@ class DeadlineSocket(io.RawIOBase):
         seconds = self._deadline - monotonic()
         if seconds <= 0:
             raise TimeoutError("time-out")
-        self._settimeout(seconds)
+        self._sock.settimeout(seconds)
         return operation(*args)
 
-    def _settimeout(self, seconds: float) -> None:
-        # Each one is a system call, for which other threads may take the interpreter.
-        if seconds != self._timeout:
-            self._sock.settimeout(seconds)
-            self._timeout = seconds
+    def _do_not_wait(self) -> None:
+        # settimeout() is a system call, during which other threads may take the interpreter; gettimeout() is none.
+        if self._sock.gettimeout() != 0:
+            self._sock.settimeout(0)
 
     def _send(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            try:  # There is room nearly always, and a socket that was found reusable does not wait.
-                self._settimeout(0)
+            try:  # There is room nearly always, so that nothing has to be waited for.
+                self._do_not_wait()
                 sent = self._sock.send(rest)
             except BlockingIOError:
                 sent = self._wait(self._sock.send, rest)

@@ -184,7 +184,7 @@ class WorkerPool:
     def _chunk(self, rate: float) -> int:
         """Return how many items to fetch at once: no worker waits for this thread, no lease runs out in the queue.
 
-        One of few sizes, powers of two: SQLite's driver keeps the texts of 128 statements, and each size has its own.
+        One of few sizes, powers of two: SQLite's driver keeps 128 prepared statements, and each size is one of its own.
         """
         whole = 1 << int(rate * _BATCH_SECONDS).bit_length() >> 1
         return min(max(whole, 2 * self._workers), self._most)
