@@ -29,6 +29,7 @@ class VerigatorError(Exception):
         reason: a stable word for this kind of error, stored and logged.
         why: a word for the cause where no answer came ("refused", "unknown_ca", ...), or "".
         address: host and port that did not answer, or "".
+        reference: what a PIN can be checked against although the answer to a start is lost, or "".
     """
 
     reason = "error"
@@ -54,6 +55,7 @@ class VerigatorError(Exception):
         self.retry_after = retry_after
         self.why = why
         self.address = address
+        self.reference = ""
 
     @property
     def details(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from django.dispatch import receiver
 
 from .. import conf
 from ..client.secrets import hide_values
-from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
+from .base import BaseBackend, Checked, DeliveryReport, DeliveryStatus, Recipient, RemoteUser, Started
 from .circuit import CallOrigin, Circuit, CircuitState, protected_call
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "Checked",
     "Circuit",
     "CircuitState",
+    "DeliveryReport",
+    "DeliveryStatus",
     "Recipient",
     "RemoteUser",
     "Started",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from decimal import Decimal
+from enum import Enum
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Error
@@ -25,10 +27,12 @@ class Recipient:
     Attributes:
         user_id: the provider's UserID, or "" where the provider keeps no user records.
         phone_number: in E.164, or "" where the UserID is enough.
+        report_url: where the provider may post what became of the message, or "". Whoever knows it can post there.
     """
 
     user_id: str
     phone_number: str = ""
+    report_url: str = ""
 
     def __repr__(self) -> str:
         return "<Recipient>"
@@ -39,12 +43,14 @@ class Started:
     """What a start has led to: a code is on its way.
 
     Attributes:
-        method: how it really went, "sms" or "totp".
+        method: how it really went: "sms", "totp", "call" or "whatsapp".
         reference: what the provider wants back with the PIN, or "".
+        message_id: the provider's id of the message, to ask what became of it, or "".
     """
 
     method: str
     reference: str = ""
+    message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +61,44 @@ class Checked:
         verified: True for the right PIN; then ``expired`` and ``throttled`` are False.
         expired: the code is too old, and only a new one helps.
         throttled: the provider takes no more tries for this code.
-        method: what the verdict is about, "sms" or "totp"; "" if the provider does not say.
+        method: what the verdict is about, as in ``Started``; "" if the provider does not say.
     """
 
     verified: bool
     expired: bool = False
     throttled: bool = False
     method: str = ""
+
+
+class DeliveryStatus(str, Enum):
+    """What became of a message, in few words for all providers; in the order in which it happens.
+
+    A status that has come is replaced by a later one alone. All but SENT and DELIVERED are final.
+    """
+
+    SENT = "sent"
+    """The provider or the network has taken it."""
+    DELIVERED = "delivered"
+    SEEN = "seen"
+    UNDELIVERED = "undelivered"
+    """It will not arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """What a provider says about a message.
+
+    Attributes:
+        status: where the message is now.
+        channel: how it goes: "sms", "viber", "whatsapp", "rcs"; "" if the provider does not say.
+        error: the provider's word or number for why it did not arrive, or "". At most 32 characters.
+        price: what the message costs in the currency of the account, or None.
+    """
+
+    status: DeliveryStatus
+    channel: str = ""
+    error: str = ""
+    price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +121,17 @@ class BaseBackend:
     """The provider has user records, so users are registered before they can be sent a code."""
 
     methods: tuple[str, ...] = (METHOD_SMS, METHOD_TOTP)
-    """How it can send. A backend that is asked for another method sends a text message, and says so."""
+    """How it can send: "sms", "totp", "call", "whatsapp". One that is asked for "totp" and knows no app sends a text
+    message, and says so; it is asked for nothing else that is not here."""
+
+    checks_pins_itself: bool = False
+    """``check`` asks nobody: it works while the provider is down."""
+
+    reports_delivery: bool = False
+    """``report`` tells what became of a message."""
+
+    report_base: str = ""
+    """The site's address in front of the path that reports are posted to (``https://shop.example``), or ""."""
 
     is_stand_in: bool = False
     """For tests and development only; refused with DEBUG off unless VERIGATOR["STAND_IN"] is set."""
@@ -102,11 +149,23 @@ class BaseBackend:
         raise TypeError("a backend holds credentials and connections, and is not pickled or copied")
 
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
-        """Send a code by ``method`` ("sms" or "totp") and return how it really went."""
+        """Send a code by ``method`` and return how it really went."""
         raise NotImplementedError
 
     def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
         """Ask whether ``pin`` is right for the code that was started last. Only an explicit yes counts as one."""
+        raise NotImplementedError
+
+    def report(self, message_id: str, *, timeout: float | None = None) -> DeliveryReport:
+        """Ask what became of a message."""
+        raise NotImplementedError
+
+    def read_report(self, body: bytes) -> tuple[str, DeliveryReport]:
+        """Return the message id and the report that a provider has posted to ``Recipient.report_url``.
+
+        Raises:
+            ValueError: it is no report.
+        """
         raise NotImplementedError
 
     def register(self, phone_number: str, id_in_service: str, *, timeout: float | None = None) -> str:
@@ -134,10 +193,15 @@ class BaseBackend:
 
 
 class HttpBackend(BaseBackend):
-    """A backend that uses one of the clients of this package; ``addresses`` are the endpoints of that."""
+    """A backend that uses one of the clients of this package.
 
-    def __init__(self, alias: str, client: Client, *addresses: str) -> None:
-        super().__init__(alias)
+    Args:
+        addresses: the endpoints of the client.
+        options: for the next class, where a backend has two.
+    """
+
+    def __init__(self, alias: str, client: Client, *addresses: str, **options: Any) -> None:
+        super().__init__(alias, **options)
         self.total_timeout = client.total_timeout
         self._client = client
         self._hosts = [urlsplit(address).hostname or "" for address in addresses]
@@ -147,7 +211,7 @@ class HttpBackend(BaseBackend):
         self._client.close()
 
     def system_checks(self) -> list[CheckMessage]:
-        found: list[CheckMessage] = []
+        found = super().system_checks()
         advised = longest_advised("total_timeout")
         if self.total_timeout > advised:
             text = f"a request may wait {self.total_timeout:g} seconds for it."

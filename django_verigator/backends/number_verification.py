@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage
 from django.core.checks import Warning as CheckWarning
 
-from .. import check_ids, conf
+from .. import check_ids
 from ..client import NumberVerification
-from ..client.number_verification import ENDPOINT, MAX_PIN_LENGTH, MAX_VALIDITY, MIN_PIN_LENGTH, PIN_PLACE
+from ..client.number_verification import ENDPOINT, MAX_VALIDITY
 from ..client.options import ConnectionArguments, Unpack, takes_connection_options
 from ..constants import METHOD_SMS
 from ..exceptions import NoSuchResourceError
 from .base import Checked, HttpBackend, Recipient, Started, require_credentials
-
-MAX_TEMPLATE = 255  # characters
+from .pin_options import PinOptions, checked_integer, checked_text
 
 
 class NumberVerificationBackend(HttpBackend):
@@ -59,17 +58,10 @@ class NumberVerificationBackend(HttpBackend):
         **connection: Unpack[ConnectionArguments],
     ) -> None:
         require_credentials(username, password)
-        config = conf.current()
-        self.pin_length = (
-            _checked_integer("pin_length", pin_length, MIN_PIN_LENGTH, MAX_PIN_LENGTH) or config.PIN_LENGTH
-        )
-        self.validity = _checked_integer("validity", validity, 1, MAX_VALIDITY) or config.LIMITS.CHALLENGE_SECONDS
-        self.max_tries = _checked_integer("max_tries", max_tries, 1, 10)
-        self.retry_delay = _checked_integer("retry_delay", retry_delay, 1, MAX_VALIDITY)
-        self.sender = _checked_text("sender", sender)
-        self.template = _checked_text("template", template)
-        if self.template is not None and PIN_PLACE not in self.template:
-            raise ValueError(f"template must hold {PIN_PLACE}, where the PIN is put")
+        self.pins = PinOptions.from_options(pin_length, validity, template)
+        self.max_tries = checked_integer("max_tries", max_tries, 1, 10)
+        self.retry_delay = checked_integer("retry_delay", retry_delay, 1, MAX_VALIDITY)
+        self.sender = checked_text("sender", sender)
         self.credentials_in_query = credentials_in_query
         self.api = NumberVerification(
             username,
@@ -86,9 +78,9 @@ class NumberVerificationBackend(HttpBackend):
             reference = self.api.start(
                 recipient.phone_number,
                 sender=self.sender,
-                template=self.template,
-                pin_length=self.pin_length,
-                validity=self.validity,
+                template=self.pins.template,
+                pin_length=self.pins.pin_length,
+                validity=self.pins.validity,
                 max_tries=self.max_tries,
                 retry_delay=self.retry_delay,
             )
@@ -103,16 +95,7 @@ class NumberVerificationBackend(HttpBackend):
         return Checked(verdict.verified, expired=verdict.expired, throttled=verdict.throttled, method=METHOD_SMS)
 
     def system_checks(self) -> list[CheckMessage]:
-        found = super().system_checks()
-        config = conf.current()
-        if self.validity < config.LIMITS.CHALLENGE_SECONDS:
-            text = "its PINs expire before CHALLENGE_SECONDS are over."
-            hint = "Leave validity out, or make it at least as long."
-            found.append(self._message(Error, text, hint, id=check_ids.OPTIONS_CONTRADICT_SETTINGS))
-        if self.pin_length < config.PIN_LENGTH:
-            text = "its PINs are shorter than PIN_LENGTH, and more easily guessed than the limits assume."
-            hint = "Leave pin_length out, or make it at least as long."
-            found.append(self._message(Error, text, hint, id=check_ids.OPTIONS_CONTRADICT_SETTINGS))
+        found = [*super().system_checks(), *self.pins.system_checks(self.alias)]
         if self.max_tries != 1:
             text = f"the provider sends up to {self.max_tries} messages for each one that is counted."
             hint = "Leave max_tries out: users have a button for that, behind the limits."
@@ -122,19 +105,3 @@ class NumberVerificationBackend(HttpBackend):
             hint = "Set credentials_in_query only if the service refuses them in the body."
             found.append(self._message(CheckWarning, text, hint, id=check_ids.CREDENTIALS_IN_ADDRESSES))
         return found
-
-
-def _checked_integer(name: str, value: int | None, least: int, most: int) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{name} must be an integer from {least} to {most}")
-    return value
-
-
-def _checked_text(name: str, value: str | None) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEMPLATE:
-        raise ValueError(f"{name} must be a text of at most {MAX_TEMPLATE} characters")
-    return value

@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from . import totp
 from .clock import Clock
+from .constants import SMS
 from .store import Store
 
 MAX_STORED_MESSAGES = 10_000
@@ -16,7 +17,11 @@ RECENT_PINS = 10
 
 
 class Message(NamedTuple):
-    """Hold one SMS; ``sent`` is in seconds since 1970."""
+    """Hold one message or call; ``sent`` is in seconds since 1970.
+
+    Attributes:
+        channel: "sms", "viber", "whatsapp", "rcs", or "call" for a voice call, whose ``text`` is what it says.
+    """
 
     id: int
     to: str
@@ -24,6 +29,7 @@ class Message(NamedTuple):
     pin: str
     user_id: str
     sent: float
+    channel: str
 
 
 class Notice(NamedTuple):
@@ -63,11 +69,13 @@ class Phones:
             number += 1
         return pin
 
-    def send(self, to: str, text: str, *, pin: str, user_id: str, sent: float | None = None) -> None:
-        """Deliver an SMS, dated ``sent`` (seconds since 1970) or now; only the newest 10,000 are kept."""
+    def send(
+        self, to: str, text: str, *, pin: str, user_id: str, sent: float | None = None, channel: str = SMS
+    ) -> None:
+        """Deliver a message or call, dated ``sent`` (seconds since 1970) or now; only the newest 10,000 are kept."""
         self._store.write(
-            "INSERT INTO message (phone_number, text, pin, user_id, sent) VALUES (?, ?, ?, ?, ?)",
-            (to, text, pin, user_id, self._clock.now() if sent is None else sent),
+            "INSERT INTO message (phone_number, text, pin, user_id, sent, channel) VALUES (?, ?, ?, ?, ?, ?)",
+            (to, text, pin, user_id, self._clock.now() if sent is None else sent, channel),
         )
         self._store.write("DELETE FROM message WHERE seq <= (SELECT max(seq) FROM message) - ?", (MAX_STORED_MESSAGES,))
 
@@ -75,11 +83,11 @@ class Phones:
         """Return the newest ``limit`` messages to one number or to all, newest last."""
         where, values = ("WHERE phone_number = ?", [to]) if to else ("", [])
         rows = self._store.rows(
-            f"SELECT seq, phone_number, text, pin, user_id, sent FROM message {where}"  # noqa: S608 - constant text
+            f"SELECT seq, phone_number, text, pin, user_id, sent, channel FROM message {where}"  # noqa: S608 - constant text
             " ORDER BY seq DESC LIMIT ?",
             [*values, limit],
         )
-        return [Message(*cast("tuple[int, str, str, str, str, float]", row)) for row in reversed(rows)]
+        return [Message(*cast("tuple[int, str, str, str, str, float, str]", row)) for row in reversed(rows)]
 
     def numbers(self) -> list[str]:
         """Return every number that has a message or the app."""

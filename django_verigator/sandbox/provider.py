@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from . import totp
 from .authentications import Authentications
@@ -16,12 +16,16 @@ from .number_verification_api import NumberVerificationApi
 from .number_verifications import NumberVerifications
 from .phone_numbers import parse_phone_number
 from .phones import MAX_LISTED_MESSAGES, Device, Phones
-from .routing import OPERATIONS, Route, Router
+from .routing import NUMBER_VERIFICATION, OPERATIONS, VERIFICATION, Route, Router
 from .store import Store
 from .verification_api import VerificationApi
 
 DEFAULT_ISSUER = "Verigator"
 MAX_PAGE_MESSAGES = 100
+
+
+class Api(Protocol):
+    def handle(self, request: Request, route: Route) -> Response: ...
 
 
 class Provider:
@@ -39,12 +43,14 @@ class Provider:
         self.call_log = CallLog()
         self.router = Router(strict=config.strict, path_prefix=config.path_prefix)
         authentications = Authentications(store, clock, self.phones, config)
-        self._verification_api = VerificationApi(store, self.directory, authentications, config)
         self._number_verifications = NumberVerifications(store, clock, self.phones, config)
-        self._number_verification_api = NumberVerificationApi(store, self._number_verifications, config)
+        self._apis: dict[str, Api] = {
+            VERIFICATION: VerificationApi(store, self.directory, authentications, config),
+            NUMBER_VERIFICATION: NumberVerificationApi(store, self._number_verifications, config),
+        }
 
     def handle(self, request: Request, route: Route) -> Response:
-        """Carry out a call of either API.
+        """Carry out a call of one of the APIs.
 
         Args:
             route: what ``router.resolve(request)`` returned.
@@ -52,8 +58,7 @@ class Provider:
         Raises:
             HTTPError: the response is an error.
         """
-        api = self._number_verification_api if route.is_number_verification else self._verification_api
-        return api.handle(request, route)
+        return self._apis[route.api].handle(request, route)
 
     def messages(self, to: str | None = None, *, limit: int = MAX_LISTED_MESSAGES) -> list[dict[str, Any]]:
         """Return the newest ``limit`` SMS to one number or to all, newest last."""

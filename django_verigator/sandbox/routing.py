@@ -1,4 +1,4 @@
-"""Map paths and methods to the operations of both of the provider's APIs."""
+"""Map paths and methods to the operations of the provider's APIs."""
 
 from __future__ import annotations
 
@@ -31,16 +31,19 @@ PATHS: dict[str, dict[str, str]] = {
 UNDOCUMENTED_PATHS = ("/*/user/*",)
 COMPATIBLE_PREFIX = "compat200"
 NUMBER_VERIFICATION_METHODS = ("GET", "POST")
+VERIFICATION, NUMBER_VERIFICATION = "verification", "number_verification"
+"""The APIs. A path of none of them is answered as the Verification API does."""
 
 
 class Route(NamedTuple):
     """Hold what a request's path and method mean.
 
     Attributes:
-        operation: one of ``OPERATIONS``, or "" if the path or the method belongs to neither API.
+        operation: one of ``OPERATIONS``, or "" if the path or the method belongs to no API.
         allowed_methods: what the path accepts; empty for an unknown path.
         creates_with_200: a POST answers 200 instead of 201, because it came in below ``/compat200``.
-        is_number_verification: the path belongs to the Number Verification API.
+        api: the API that the path belongs to.
+        resource_id: the id in the path of an API that has neither services nor users.
     """
 
     operation: str = ""
@@ -48,7 +51,8 @@ class Route(NamedTuple):
     user_id: str = ""
     allowed_methods: tuple[str, ...] = ()
     creates_with_200: bool = False
-    is_number_verification: bool = False
+    api: str = VERIFICATION
+    resource_id: str = ""
 
 
 class Router:
@@ -69,7 +73,7 @@ class Router:
         for prefix in self._prefixes:
             if segments[:-1] == [*prefix, "verify"] and segments[-1] in ("start", "pin"):
                 operation = f"verify.{segments[-1]}" if request.method in NUMBER_VERIFICATION_METHODS else ""
-                return Route(operation, allowed_methods=NUMBER_VERIFICATION_METHODS, is_number_verification=True)
+                return Route(operation, allowed_methods=NUMBER_VERIFICATION_METHODS, api=NUMBER_VERIFICATION)
         for prefix in self._prefixes:
             root = [*prefix, "v1", "service"]
             if segments[: len(root)] == root:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 APPLICATION_ID = 0x56524754  # "VRGT": tells the sandbox's files from those of other programs
-VERSION = 2
+VERSION = 3
 TABLES = (
     "service",
     "user",
@@ -46,7 +46,6 @@ CREATE TABLE notice (
 CREATE INDEX notice_by_phone ON notice (phone_number, seq);
 CREATE TABLE device (phone_number TEXT PRIMARY KEY, secret TEXT NOT NULL, attached REAL NOT NULL);
 """
-# A file of version 1 gets these tables when it is opened.
 SCHEMA_V2 = """
 CREATE TABLE number_session (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, phone_number TEXT NOT NULL, text TEXT NOT NULL, pin TEXT NOT NULL,
@@ -56,6 +55,11 @@ CREATE TABLE trusted_cookie (
     account TEXT NOT NULL, phone_number TEXT NOT NULL, cookie TEXT NOT NULL, ip TEXT NOT NULL,
     PRIMARY KEY (account, phone_number, cookie));
 """
+SCHEMA_V3 = """
+ALTER TABLE message ADD COLUMN channel TEXT NOT NULL DEFAULT 'sms';
+"""
+SCHEMAS = (SCHEMA_V1, SCHEMA_V2, SCHEMA_V3)
+"""What each version has added. A file of an earlier version gets what it lacks when it is opened."""
 
 Row = tuple[object, ...]
 
@@ -92,17 +96,16 @@ class Store:
         (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and application_id != APPLICATION_ID:
             raise StoreError("it belongs to another program")
-        if tables and version not in (1, VERSION):
+        if tables and version not in range(1, VERSION + 1):
             raise StoreError(f"it was written by another version of the sandbox ({version}, this one is {VERSION})")
         # With these a killed process loses nothing; only a power cut may, which a sandbox can afford.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA foreign_keys = ON")
-        if not tables:
+        missing = SCHEMAS[version:] if tables else SCHEMAS
+        if missing:
             header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
-            self._connection.executescript(f"BEGIN; {SCHEMA_V1} {SCHEMA_V2} {header} COMMIT;")
-        elif version != VERSION:
-            self._connection.executescript(f"BEGIN; {SCHEMA_V2} PRAGMA user_version = {VERSION}; COMMIT;")
+            self._connection.executescript(f"BEGIN; {' '.join(missing)} {header} COMMIT;")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -1,0 +1,131 @@
+"""PINs of our own, for a provider that only sends texts.
+
+The PIN is made here and goes out in a text. What stays is the reference, which the challenge keeps: a random part, the
+time at which the PIN expires, and the digest of both with the PIN, keyed with SECRET_KEY. The PIN itself is kept nowhere.
+Tries, single use and limits are those of the flows, as for the PIN of any provider.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import time
+import traceback
+
+from django.core.checks import CheckMessage
+from django.utils.crypto import constant_time_compare
+
+from ..client.number_verification import PIN_PLACE
+from ..client.options import require_seconds
+from ..constants import METHOD_SMS
+from ..digests import digest, digests
+from ..exceptions import ConnectionFailedError, NoSuchResourceError, VerigatorError
+from .base import BaseBackend, Checked, Recipient, Started
+from .pin_options import PinOptions
+
+logger = logging.getLogger("django_verigator")
+
+TEMPLATE = f"Your Verification PIN code is {PIN_PLACE}"
+_KIND = "own_pin"
+_REFERENCE = re.compile(r"(?P<random>[0-9a-f]{32})\.(?P<expires>[0-9]{1,12})\.(?P<digest>[0-9a-f]{64})\Z")
+_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+\Z")
+
+
+class TextBackend(BaseBackend):
+    """Makes and checks the PINs itself; a subclass sends the text, in ``send_text``.
+
+    Args:
+        pin_length: digits of the PIN, 4 to 16. Default: PIN_LENGTH.
+        validity: seconds for which the PIN is good, 1800 at most. Default: CHALLENGE_SECONDS.
+        template: the text, with ``<PIN>`` in it.
+        domain: the site's domain, as in its address. Phones then offer the PIN to this site alone, by a last line of
+            the text (WICG, "Origin-bound one-time codes delivered via SMS").
+        total_timeout: seconds that a text may take to be sent.
+    """
+
+    methods = (METHOD_SMS,)
+    checks_pins_itself = True
+
+    def __init__(
+        self,
+        alias: str,
+        *,
+        pin_length: int | None = None,
+        validity: int | None = None,
+        template: str | None = None,
+        domain: str = "",
+        total_timeout: float = BaseBackend.total_timeout,
+    ) -> None:
+        super().__init__(alias)
+        self.pins = PinOptions.from_options(pin_length, validity, template)
+        if domain and not _HOST.match(domain):
+            raise ValueError('domain must be a host name in small letters, as "shop.example"')
+        self.domain = domain
+        require_seconds(total_timeout=total_timeout)
+        self.total_timeout = total_timeout
+
+    def send_text(self, phone_number: str, text: str, *, timeout: float) -> str | None:
+        """Send a text, once.
+
+        Args:
+            phone_number: E.164.
+            text: holds the PIN, and must get into no log and no exception.
+            timeout: seconds that it may take in all.
+
+        Returns:
+            The gateway's id of the message, or None.
+
+        Raises:
+            VerigatorError: its ``sent`` says whether the text may be on its way. Any other exception counts as one that
+                does not know.
+        """
+        raise NotImplementedError
+
+    def send_code(self, recipient: Recipient, method: str, text: str, *, timeout: float) -> Started:
+        """Send a text by ``method``, and return how it went; for subclasses that can do more than texts."""
+        message_id = self.send_text(recipient.phone_number, text, timeout=timeout)
+        return Started(METHOD_SMS, message_id=message_id or "")
+
+    def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
+        pin = f"{secrets.randbelow(10**self.pins.pin_length):0{self.pins.pin_length}}"
+        random, expires = secrets.token_hex(16), str(int(time.time()) + self.pins.validity)
+        reference = f"{random}.{expires}.{digest(_KIND, f'{random}.{expires}.{pin}')}"
+        text = self._text(pin)
+        del pin  # A debug page shows the variables of each frame.
+        try:
+            started = self.send_code(recipient, method, text, timeout=timeout or self.total_timeout)
+        except VerigatorError as known:
+            error = known
+        except Exception as problem:  # noqa: BLE001 - a gateway's library has errors of its own
+            error = _unexpected(problem)
+        else:
+            return Started(started.method, reference, started.message_id)
+        if error.sent:  # The text may arrive.
+            error.reference = reference
+        # Not from the except clause: a context would carry frames that hold the text.
+        raise error
+
+    def _text(self, pin: str) -> str:
+        text = (self.pins.template or TEMPLATE).replace(PIN_PLACE, pin)
+        return f"{text}\n\n@{self.domain} #{pin}" if self.domain else text
+
+    def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
+        found = _REFERENCE.match(reference)
+        if found is None:
+            raise NoSuchResourceError("no code was started", sent=False)
+        if int(found["expires"]) <= time.time():
+            return Checked(False, expired=True)
+        known = digests(_KIND, f"{found['random']}.{found['expires']}.{pin}")
+        return Checked(any(constant_time_compare(found["digest"], each) for each in known))
+
+    def system_checks(self) -> list[CheckMessage]:
+        return [*super().system_checks(), *self.pins.system_checks(self.alias)]
+
+
+def _unexpected(problem: Exception) -> VerigatorError:
+    place = traceback.extract_tb(problem.__traceback__)[-1]
+    where = f"{os.path.basename(place.filename)}, line {place.lineno}"
+    logger.error("send_text_failed error=%s where=%s", type(problem).__name__, where)
+    return ConnectionFailedError(f"send_text raised {type(problem).__name__} in {where}")
