@@ -1,7 +1,7 @@
 """PINs of our own, for a provider that only sends texts.
 
 The PIN is made here and goes out in a text. What stays is the reference, which the challenge keeps: a random part, the
-time at which the PIN expires, and the digest of both with the PIN, keyed with SECRET_KEY. The PIN itself is kept nowhere.
+time at which the PIN expires, and the digest of both with the PIN, keyed with SECRET_KEY. The PIN itself is not kept.
 Tries, single use and limits are those of the flows, as for the PIN of any provider.
 """
 
@@ -19,6 +19,7 @@ from django.utils.crypto import constant_time_compare
 
 from ..client.number_verification import PIN_PLACE
 from ..client.options import require_seconds
+from ..client.secrets import SecretText
 from ..constants import METHOD_SMS
 from ..digests import digest, digests
 from ..exceptions import ConnectionFailedError, NoSuchResourceError, VerigatorError
@@ -89,11 +90,10 @@ class TextBackend(BaseBackend):
         return Started(METHOD_SMS, message_id=message_id or "")
 
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
-        pin = f"{secrets.randbelow(10**self.pins.pin_length):0{self.pins.pin_length}}"
+        pin = SecretText(f"{secrets.randbelow(10**self.pins.pin_length):0{self.pins.pin_length}}")
         random, expires = secrets.token_hex(16), str(int(time.time()) + self.pins.validity)
         reference = f"{random}.{expires}.{digest(_KIND, f'{random}.{expires}.{pin}')}"
         text = self._text(pin)
-        del pin  # A debug page shows the variables of each frame.
         try:
             started = self.send_code(recipient, method, text, timeout=timeout or self.total_timeout)
         except VerigatorError as known:
@@ -109,7 +109,7 @@ class TextBackend(BaseBackend):
 
     def _text(self, pin: str) -> str:
         text = (self.pins.template or TEMPLATE).replace(PIN_PLACE, pin)
-        return f"{text}\n\n@{self.domain} #{pin}" if self.domain else text
+        return SecretText(f"{text}\n\n@{self.domain} #{pin}" if self.domain else text)
 
     def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
         found = _REFERENCE.match(reference)

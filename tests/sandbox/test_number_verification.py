@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import pytest
 
 from django_verigator.sandbox import Sandbox
+from django_verigator.sandbox.store import APPLICATION_ID, SCHEMAS, VERSION
 
 from .http_client import PASSWORD, PHONE, USERNAME, Response, send
 from .test_authentication import wrong
@@ -269,11 +270,14 @@ def test_path_prefix__serves_this_api_too(start_sandbox: Callable[..., Sandbox])
     assert Caller(sandbox).send("/messente/verify/start", to=PHONE).startswith("OK ")
 
 
-def test_file_of_the_previous_version__is_upgraded(start_sandbox: Callable[..., Sandbox], tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_file_of_an_earlier_version__is_upgraded(
+    start_sandbox: Callable[..., Sandbox], tmp_path: Path, version: int
+) -> None:
     path = tmp_path / "old.sqlite3"
-    start_sandbox(db=str(path)).stop()
     connection = sqlite3.connect(path)
-    connection.executescript("DROP TABLE number_session; DROP TABLE trusted_cookie; PRAGMA user_version = 1;")
+    connection.executescript(" ".join(SCHEMAS[:version]))
+    connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
     connection.close()
 
     for _ in range(2):
