@@ -19,10 +19,10 @@ from django.utils.crypto import constant_time_compare
 
 from ..client.number_verification import PIN_PLACE
 from ..client.options import require_seconds
-from ..client.secrets import SecretText
 from ..constants import METHOD_SMS
 from ..digests import digest, digests
 from ..exceptions import ConnectionFailedError, NoSuchResourceError, VerigatorError
+from ..hidden import HiddenText
 from .base import BaseBackend, Checked, Recipient, Started
 from .pin_options import PinOptions
 
@@ -90,7 +90,7 @@ class TextBackend(BaseBackend):
         return Started(METHOD_SMS, message_id=message_id or "")
 
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
-        pin = SecretText(f"{secrets.randbelow(10**self.pins.pin_length):0{self.pins.pin_length}}")
+        pin = HiddenText(f"{secrets.randbelow(10**self.pins.pin_length):0{self.pins.pin_length}}")
         random, expires = secrets.token_hex(16), str(int(time.time()) + self.pins.validity)
         reference = f"{random}.{expires}.{digest(_KIND, f'{random}.{expires}.{pin}')}"
         text = self._text(pin)
@@ -109,7 +109,7 @@ class TextBackend(BaseBackend):
 
     def _text(self, pin: str) -> str:
         text = (self.pins.template or TEMPLATE).replace(PIN_PLACE, pin)
-        return SecretText(f"{text}\n\n@{self.domain} #{pin}" if self.domain else text)
+        return HiddenText(f"{text}\n\n@{self.domain} #{pin}" if self.domain else text)
 
     def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
         found = _REFERENCE.match(reference)
