@@ -88,3 +88,6 @@ PROVIDER_RESENDS = "verigator.W021"
 
 CREDENTIALS_IN_ADDRESSES = "verigator.W022"
 """A backend puts credentials and PINs into URLs."""
+
+CHANNEL_MAY_NOT_REACH = "verigator.W023"
+"""A backend's channels do not reach every phone: none is SMS, or WhatsApp without a template."""
