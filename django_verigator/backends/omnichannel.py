@@ -25,7 +25,7 @@ from .texts import TEMPLATE, TextBackend
 
 METHOD_WHATSAPP = "whatsapp"
 VERIGATOR_TEMPLATE = f"{PIN_PLACE} is your verification code"
-"""The text that Messente's new product of the name Verigator, where it is enabled, delivers over channels of its choice.
+"""The text that Messente's new product of the name Verigator, where it is enabled, sends over channels of its choice.
 
 protocol: Messente docs, verigator: exactly this text, with 1 to 10 digits, in a message by SMS.
 """
