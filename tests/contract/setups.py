@@ -8,15 +8,18 @@ import time
 from contextlib import ExitStack
 from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+import pytest
 import responses
 
-from django_verigator.backends import BaseBackend, locmem
+from django_verigator.backends import BaseBackend, locmem, texts
 from django_verigator.backends.console import ConsoleBackend
 from django_verigator.backends.locmem import LocMemBackend
 from django_verigator.backends.number_verification import NumberVerificationBackend
+from django_verigator.backends.omnichannel import OmnichannelBackend
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.sandbox import Sandbox
 from django_verigator.sandbox.clock import Clock
@@ -25,7 +28,7 @@ from django_verigator.sandbox.http_messages import Request
 from django_verigator.sandbox.provider import Provider
 from django_verigator.sandbox.store import Store
 
-from .contract import CANARIES, LimitsSetup, NetworkSetup, Setup, WireSetup
+from .contract import ALICE, CANARIES, LimitsSetup, NetworkSetup, Setup, WireSetup
 
 CERTS = Path(__file__).parents[1] / "client" / "certs"
 PATIENT = {"connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 8.0}
@@ -57,6 +60,12 @@ class _Product:
 
     def make(self, provider: Provider, **options: Any) -> BaseBackend:
         raise NotImplementedError
+
+    def prepare(self, stack: ExitStack) -> None:
+        """Put in place what ``wait`` needs, until the stack is closed."""
+
+    def wait(self, provider: Provider, seconds: float) -> None:
+        provider.advance(seconds)
 
 
 def _json(value: object, status: int = 200) -> dict[str, Any]:
@@ -181,13 +190,57 @@ class NumberVerification(_Product):
         return NumberVerificationBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
 
 
+SENT = {
+    "to": ALICE,
+    "omnimessage_id": OTHER,
+    "messages": [{"channel": "sms", "message_id": OTHER, "sender": "Shop"}],
+}
+
+
+def _sent(**changed: Any) -> dict[str, Any]:
+    return _json({key: value for key, value in {**SENT, **changed}.items() if value is not None}, 201)
+
+
+class Omnichannel(_Product):
+    strange_starts: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_JSON,
+        "only errors": _json({"errors": []}),
+        "no id": _sent(omnimessage_id=None),
+        "id that is a path": _sent(omnimessage_id="../" + OTHER),
+        "id that is a number": _sent(omnimessage_id=7),
+        "long id": _sent(omnimessage_id="a" * 129),
+        "another number": _sent(to="+37255500099"),
+        "no number": _sent(to=None),
+        "no messages": _sent(messages=None),
+        "empty messages": _sent(messages=[]),
+        "messages of texts": _sent(messages=["sms"]),
+        "many messages": _sent(messages=SENT["messages"] * 21),
+        "unknown channel": _sent(messages=[{"channel": "fax", "message_id": OTHER}]),
+        "channel twice": _sent(messages=[*SENT["messages"], *SENT["messages"]]),
+        "message without id": _sent(messages=[{"channel": "sms"}]),
+    }
+    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def make(self, provider: Provider, **options: Any) -> BaseBackend:
+        return OmnichannelBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
+
+    def prepare(self, stack: ExitStack) -> None:
+        self._clock = stack.enter_context(pytest.MonkeyPatch.context())
+
+    def wait(self, provider: Provider, seconds: float) -> None:
+        super().wait(provider, seconds)
+        now = time.time() + seconds
+        self._clock.setattr(texts, "time", SimpleNamespace(time=lambda: now))
+
+
 class _ProviderRig(LimitsSetup, WireSetup):
     """The sandbox's provider."""
 
     provider: Provider
 
-    def __init__(self, product: _Product) -> None:
+    def __init__(self, stack: ExitStack, product: _Product) -> None:
         self.product = product
+        product.prepare(stack)
         self.strange_starts, self.strange_checks = product.strange_starts, product.strange_checks  # type: ignore[misc]
 
     def last_pin(self, to: str) -> str:
@@ -197,7 +250,7 @@ class _ProviderRig(LimitsSetup, WireSetup):
         return len(self.provider.messages())
 
     def wait(self, seconds: float) -> None:
-        self.provider.advance(seconds)
+        self.product.wait(self.provider, seconds)
 
 
 class ResponsesSetup(_ProviderRig):
@@ -206,7 +259,7 @@ class ResponsesSetup(_ProviderRig):
     endpoint = "https://provider.example"
 
     def __init__(self, stack: ExitStack, product: _Product) -> None:
-        super().__init__(product)
+        super().__init__(stack, product)
         self._answer: dict[str, Any] = {}
         store = Store()
         stack.callback(store.close)
@@ -241,7 +294,7 @@ class SandboxSetup(_ProviderRig, NetworkSetup):
     """The sandbox on real HTTP, or on TLS with a certificate of the test CA."""
 
     def __init__(self, stack: ExitStack, product: _Product, *, tls: bool, certificate: str = "good.pem") -> None:
-        super().__init__(product)
+        super().__init__(stack, product)
         files = {"certfile": str(CERTS / certificate), "keyfile": str(CERTS / "server.key")} if tls else {}
         self.provider = self.sandbox = stack.enter_context(Sandbox(username=CANARIES[0], password=CANARIES[1], **files))
         self._options = {"endpoint": self.sandbox.url, **({"ca_bundle": str(CERTS / "ca.pem")} if tls else {})}
