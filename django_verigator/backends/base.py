@@ -124,6 +124,9 @@ class BaseBackend:
     """How it can send: "sms", "totp", "call", "whatsapp". One that is asked for "totp" and knows no app sends a text
     message, and says so; it is asked for nothing else that is not here."""
 
+    call_needs_key_press: bool = False
+    """Before it reads the code, a call asks for a key press, so that no voice mail takes the code."""
+
     checks_pins_itself: bool = False
     """``check`` asks nobody: it works while the provider is down."""
 
