@@ -71,17 +71,17 @@ class Checked:
 
 
 class DeliveryStatus(str, Enum):
-    """What became of a message, in few words for all providers; in the order in which it happens.
+    """What became of a message, in few words for all providers.
 
-    A status that has come is replaced by a later one alone. All but SENT and DELIVERED are final.
+    Each says more than those before it, and is never replaced by one of them, in whatever order reports come.
     """
 
     SENT = "sent"
     """The provider or the network has taken it."""
+    UNDELIVERED = "undelivered"
+    """It does not arrive, on any channel."""
     DELIVERED = "delivered"
     SEEN = "seen"
-    UNDELIVERED = "undelivered"
-    """It will not arrive."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def _settle_started(delivery: Delivery, started: Started) -> None:
         record_refusal(challenge.user, forbidden)
         raise forbidden
     try:
-        _write_sent(challenge, Outcome.SENT, started.method, started.reference)
+        _write_sent(challenge, Outcome.SENT, started.method, started.reference, started.message_id)
     except IntegrityError:  # another user's valid code has this reference
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())
         details: dict[str, Any] = {"reason": "reference_twice", "backend": challenge.backend}
@@ -161,12 +161,13 @@ def _restore_previous(challenge: Challenge, previous: Challenge) -> None:
     atomic_with_retry(swap_back)
 
 
-def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str) -> None:
+def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str, message_id: str = "") -> None:
     now = timezone.now()
     values: dict[str, Any] = {
         "outcome": outcome,
         "method": method,
         "reference": reference,
+        **({"message_id": message_id} if message_id else {}),
         "sent_at": now,
         "expires_at": now + timedelta(seconds=conf.current().LIMITS.CHALLENGE_SECONDS),
         "resend_at": now + _resend_pause(challenge),

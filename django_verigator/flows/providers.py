@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -21,7 +22,7 @@ from ..exceptions import (
 )
 from ..models import Challenge, PhoneChange, VerigatorUser
 from ..records import registration
-from . import phone_changes
+from . import phone_changes, reports
 
 UNDONE = (400, 401, 403, 404, 405, 409, 422, 429, 503)
 """HTTP statuses after which it is certain that nothing was sent."""
@@ -150,6 +151,7 @@ def _start_once(
     backend: BaseBackend, challenge: Challenge, recipient: Recipient, method: str, deadline: float
 ) -> Started:
     timeout = _remaining_seconds(deadline)
+    recipient = replace(recipient, report_url=reports.url_for(challenge, backend))
     with protected_call(backend, _origin(challenge), timeout):
         return backend.start(recipient, method_of(backend, method) or method, timeout=timeout)
 

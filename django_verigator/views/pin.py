@@ -19,7 +19,7 @@ from django.views.generic import FormView, View
 from .. import conf
 from ..constants import METHOD_CALL, METHOD_TOTP
 from ..exceptions import Reason, Refused
-from ..flows import browsers, completion, enrolment, lockout, login, pending, providers, redirects
+from ..flows import browsers, completion, enrolment, lockout, login, pending, providers, redirects, reports
 from ..forms import PinForm, RecoveryForm, mark_wrong
 from ..messages import explain, explain_closed, mask_name
 from ..models import Challenge
@@ -91,6 +91,7 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
             took_over=bool(challenge.backend) and challenge.backend != next(iter(conf.current().BACKENDS)),
             another_way=providers.has_another_way(challenge),
             cannot_send=closed is not None and _is_unavailable(challenge, self.refused),
+            awaits_report=reports.is_awaited(challenge),
             resend_in=wait,
             can_enrol=challenge.purpose == Challenge.Purpose.PHONE and bool(challenge.auth_backend),
             can_recover=locked is None and challenge.purpose != Challenge.Purpose.PHONE,
@@ -135,6 +136,7 @@ class VerifyView(PinPage):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         if enrolment.needs_phone(self.challenge):
             return redirect("verigator:enrol")
+        reports.refresh(self.challenge)
         return super().get(request, *args, **kwargs)
 
     def form_valid(self, form: PinForm) -> HttpResponseBase:  # type: ignore[override]
