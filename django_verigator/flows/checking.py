@@ -7,7 +7,7 @@ written. A crash in between costs a try, but never gives one. No transaction is 
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import NoReturn
 
@@ -106,11 +106,13 @@ def _ask_sender(challenge: Challenge, pin: str, consumed: list[RateLimit]) -> Ch
     backend = _sending_backend(challenge)
     if backend is None:  # a new code comes from another backend
         _refuse_untried(challenge, consumed, Refused(Reason.EXPIRED))
+    recipient = Recipient(challenge.verigator_id)
+    origin = CallOrigin.of(challenge.user_id, challenge.phone_digest, challenge.ip)
+    timeout = backend.total_timeout
     try:
-        with _call_to(backend, challenge):
-            return backend.check(
-                Recipient(challenge.verigator_id), pin, challenge.reference, timeout=backend.total_timeout
-            )
+        # No outage of the provider may stop a check that asks nobody.
+        with nullcontext() if backend.checks_pins_itself else protected_call(backend, origin, timeout):
+            return backend.check(recipient, pin, challenge.reference, timeout=timeout)
     except NoSuchResourceError:
         _close_and_refuse(challenge, Outcome.EXPIRED, Reason.EXPIRED)
     except VerigatorError as error:
@@ -119,13 +121,6 @@ def _ask_sender(challenge: Challenge, pin: str, consumed: list[RateLimit]) -> Ch
             _refuse_unclear(challenge)
         until = timezone.now() + timedelta(seconds=error.retry_after) if error.retry_after else None
         _refuse_untried(challenge, consumed, Refused(Reason.UNAVAILABLE, until=until))
-
-
-def _call_to(backend: BaseBackend, challenge: Challenge) -> AbstractContextManager[None]:
-    if backend.checks_pins_itself:  # No outage of the provider may stop it.
-        return nullcontext()
-    origin = CallOrigin.of(challenge.user_id, challenge.phone_digest, challenge.ip)
-    return protected_call(backend, origin, backend.total_timeout)
 
 
 def _sending_backend(challenge: Challenge) -> BaseBackend | None:

@@ -122,6 +122,8 @@ def _write(challenge: Challenge, report: DeliveryReport) -> None:
     }
     if not challenge.transition(values, is_news):
         return
-    level = logging.WARNING if report.status == DeliveryStatus.UNDELIVERED else logging.INFO
     details: dict[str, Any] = {"status": report.status.value, "channel": report.channel, "error": report.error}
-    events.record("message_reported", challenge.user, level=level, challenge=challenge, **details)
+    if report.status == DeliveryStatus.UNDELIVERED:
+        events.record("message_undelivered", challenge.user, level=logging.WARNING, challenge=challenge, **details)
+    else:
+        events.record("message_reported", challenge.user, challenge=challenge, **details)
