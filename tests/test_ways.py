@@ -26,7 +26,7 @@ CALLS = {"BACKEND": LOCMEM, "OPTIONS": {"keeps_users": False, "methods": ["call"
 BUTTONS = {
     "sms": "Send me an SMS instead",
     "call": "Call me instead",
-    "whatsapp": "Send it by WhatsApp instead",
+    "whatsapp": "Use WhatsApp instead",
 }
 NO_PAUSE = {"RESEND_PAUSE": 1}
 
