@@ -85,6 +85,3 @@ BACKEND_WAITS_TOO_LONG = "verigator.W020"
 
 PROVIDER_RESENDS = "verigator.W021"
 """A backend's provider resends codes by itself."""
-
-CREDENTIALS_IN_ADDRESSES = "verigator.W022"
-"""A backend puts credentials and PINs into URLs."""

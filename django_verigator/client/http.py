@@ -137,6 +137,7 @@ class Transport:
         *,
         query: SecretText | None = None,
         only_200: bool = False,
+        once: bool = False,
     ) -> Result:
         """Send a request and return what ``read`` makes of the body of the answer.
 
@@ -145,6 +146,7 @@ class Transport:
             query: is put behind the path at the very end, on the connection, so that no log, exception or object of
                 requests ever holds it.
             only_200: take no other 2xx for a success.
+            once: never repeat it, although the method is GET: for an API that sends texts that way.
 
         Raises:
             VerigatorError: the call did not end in an answer that can be used.
@@ -163,7 +165,7 @@ class Transport:
                 response.close()
             raise error
 
-        return self._with_retries(method, exchange_once)
+        return exchange_once() if once else self._with_retries(method, exchange_once)
 
     def delete(self, path: str) -> None:
         """Send a DELETE. Any 2xx is a success, with any body (protocol: Messente docs, deleting-users: 202)."""

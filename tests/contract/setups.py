@@ -224,7 +224,8 @@ class ResponsesSetup(_ProviderRig):
         headers = Message()
         for name, value in request.headers.items():
             headers[name] = value
-        path, _, query = request.url.removeprefix(self.endpoint).partition("?")
+        # A query goes below what ``responses`` sees.
+        path, query = request.url.removeprefix(self.endpoint), request.budget.query or ""
         asked = Request(request.method, path, query, headers, request.body or b"", ("127.0.0.1", 443), "https")
         response = self.provider.handle(asked, self.provider.router.resolve(asked))
         body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
