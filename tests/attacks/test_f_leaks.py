@@ -190,12 +190,16 @@ def boom(*args, **kwargs):
     raise RuntimeError("boom")
 
 
-def debug_page_of(error):
-    """What a site with DEBUG on shows of it: from the handler on, without the frames of the test and its client."""
+def debug_page_of(error, settings):
+    """What a site with DEBUG on shows of it: from the handler on, without the frames of the test and its client. Django
+    itself hides nothing then."""
+    settings.DEBUG = True
     traceback = error.__traceback__
     while not traceback.tb_frame.f_globals["__name__"].startswith("django.core.handlers"):
         traceback = traceback.tb_next
-    return ExceptionReporter(None, type(error), error, traceback).get_traceback_html()
+    page = ExceptionReporter(None, type(error), error, traceback).get_traceback_html()
+    settings.DEBUG = False
+    return page
 
 
 def interrupt(*args, **kwargs):
@@ -320,7 +324,7 @@ def test_reports_of_errors_show_no_secret(site, alice, reports, monkeypatch, for
 @pytest.mark.parametrize("parameters_in", ["query", "body"])
 @pytest.mark.parametrize("form", ["start", "pin"])
 def test_reports_and_logs_show_no_parameter_of_a_number_verification(
-    site, alice, reports, monkeypatch, form, parameters_in
+    site, alice, reports, monkeypatch, settings, form, parameters_in
 ):
     """Its requests have credentials, number and PIN in the query."""
     options = {**site.account, "endpoint": site.sandbox.url, "parameters_in": parameters_in}
@@ -333,7 +337,7 @@ def test_reports_and_logs_show_no_parameter_of_a_number_verification(
         patch.setattr("django_verigator.client.deadline.DeadlineSocket._send", interrupt)
         with pytest.raises(KeyboardInterrupt) as caught:
             browser.post(PIN if form == "pin" else LOGIN, posted)
-        debug_page = debug_page_of(caught.value)
+        debug_page = debug_page_of(caught.value, settings)
         in_the_call(site, patch)
         assert browser.post(PIN if form == "pin" else LOGIN, posted).status_code == HTTPStatus.INTERNAL_SERVER_ERROR
     assert "_parameters" in debug_page
