@@ -16,7 +16,8 @@ from .number_verification_api import NumberVerificationApi
 from .number_verifications import NumberVerifications
 from .phone_numbers import parse_phone_number
 from .phones import MAX_LISTED_MESSAGES, Device, Phones
-from .routing import NUMBER_VERIFICATION, OPERATIONS, VERIFICATION, Route, Router
+from .routing import NUMBER_VERIFICATION, OPERATIONS, SMS_API, VERIFICATION, Route, Router
+from .sms_api import SmsApi
 from .store import Store
 from .verification_api import VerificationApi
 
@@ -47,6 +48,7 @@ class Provider:
         self._apis: dict[str, Api] = {
             VERIFICATION: VerificationApi(store, self.directory, authentications, config),
             NUMBER_VERIFICATION: NumberVerificationApi(store, self._number_verifications, config),
+            SMS_API: SmsApi(self.phones, config),
         }
 
     def handle(self, request: Request, route: Route) -> Response:

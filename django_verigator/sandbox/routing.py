@@ -18,6 +18,7 @@ OPERATIONS = (
     "auth.verify",
     "verify.start",
     "verify.pin",
+    "sms.send",
 )
 # Below /v1/service/service; from the route lists of Messente's clients (Python, Java).
 PATHS: dict[str, dict[str, str]] = {
@@ -31,7 +32,8 @@ PATHS: dict[str, dict[str, str]] = {
 UNDOCUMENTED_PATHS = ("/*/user/*",)
 COMPATIBLE_PREFIX = "compat200"
 NUMBER_VERIFICATION_METHODS = ("GET", "POST")
-VERIFICATION, NUMBER_VERIFICATION = "verification", "number_verification"
+SMS_METHODS = ("GET", "POST")
+VERIFICATION, NUMBER_VERIFICATION, SMS_API = "verification", "number_verification", "sms"
 """The APIs. A path of none of them is answered as the Verification API does."""
 
 
@@ -74,6 +76,9 @@ class Router:
             if segments[:-1] == [*prefix, "verify"] and segments[-1] in ("start", "pin"):
                 operation = f"verify.{segments[-1]}" if request.method in NUMBER_VERIFICATION_METHODS else ""
                 return Route(operation, allowed_methods=NUMBER_VERIFICATION_METHODS, api=NUMBER_VERIFICATION)
+            if segments == [*prefix, "send_sms"]:
+                operation = "sms.send" if request.method in SMS_METHODS else ""
+                return Route(operation, allowed_methods=SMS_METHODS, api=SMS_API)
         for prefix in self._prefixes:
             root = [*prefix, "v1", "service"]
             if segments[: len(root)] == root:
