@@ -13,10 +13,11 @@ if api.auth.verify(service_id, user.id, "0042"):
 
 from .answers import BadAnswer
 from .http import Transport, before_request
+from .lines import line_reader
 from .number_verification import NumberVerification
 from .options import ConnectionOptions, is_loopback
 from .results import Service, StartedMethod, User, Verification
-from .secrets import SecretText, json_body
+from .secrets import SecretText, form_text, json_body
 from .verigator import Api, Auth, Services, Users
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "Users",
     "Verification",
     "before_request",
+    "form_text",
     "is_loopback",
     "json_body",
+    "line_reader",
 ]

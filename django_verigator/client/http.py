@@ -142,7 +142,8 @@ class Transport:
         """Send a request and return what ``read`` makes of the body of the answer.
 
         Args:
-            read: is given the body; raises BadAnswer for one that it does not like.
+            read: is given the body; raises BadAnswer for one that it does not like, or the VerigatorError that it
+                stands for.
             query: is put behind the path at the very end, on the connection, so that no log, exception or object of
                 requests ever holds it.
             only_200: take no other 2xx for a success.
@@ -159,6 +160,9 @@ class Transport:
                     raise BadAnswer("another success than 200")
                 require_identity(response)
                 return read(read_body(response))
+            except VerigatorError as refusal:
+                error = refusal
+                error.method, error.path = method, path
             except Exception as problem:  # noqa: BLE001 - sockets that somebody has patched raise what they like
                 error = exchange_error(problem, budget, method, path, response.status_code)
             finally:

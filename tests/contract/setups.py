@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from email.message import Message
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 from urllib.parse import urlsplit
 
 import responses
@@ -26,6 +27,7 @@ from django_verigator.sandbox.provider import Provider
 from django_verigator.sandbox.store import Store
 
 from .contract import CANARIES, LimitsSetup, NetworkSetup, Setup, WireSetup
+from .messente_sms import MessenteSmsBackend
 
 CERTS = Path(__file__).parents[1] / "client" / "certs"
 PATIENT = {"connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 8.0}
@@ -181,12 +183,33 @@ class NumberVerification(_Product):
         return NumberVerificationBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
 
 
+class MessenteSms(_Product):
+    """A gateway that only sends texts, so there are no answers to a check."""
+
+    strange_starts: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_ANSWER,
+        "id with a blank": _text("OK abc def"),
+        "two blanks": _text("OK  abc"),
+        "id of two lines": _text("OK abc\ndef"),
+        "long id": _text("OK " + "a" * 256),
+        "id beyond ASCII": _text("OK abcé"),
+        "in small letters": _text("ok abc"),
+        "an error and more": _text("ERROR 101 "),
+        "an error of another API": _text("ERROR 109"),
+    }
+    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def make(self, provider: Provider, **options: Any) -> BaseBackend:
+        return MessenteSmsBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
+
+
 class _ProviderRig(LimitsSetup, WireSetup):
     """The sandbox's provider."""
 
     provider: Provider
 
-    def __init__(self, product: _Product) -> None:
+    def __init__(self, stack: ExitStack, product: _Product) -> None:
+        self.stack = stack
         self.product = product
         self.strange_starts, self.strange_checks = product.strange_starts, product.strange_checks  # type: ignore[misc]
 
@@ -206,7 +229,7 @@ class ResponsesSetup(_ProviderRig):
     endpoint = "https://provider.example"
 
     def __init__(self, stack: ExitStack, product: _Product) -> None:
-        super().__init__(product)
+        super().__init__(stack, product)
         self._answer: dict[str, Any] = {}
         store = Store()
         stack.callback(store.close)
@@ -242,7 +265,7 @@ class SandboxSetup(_ProviderRig, NetworkSetup):
     """The sandbox on real HTTP, or on TLS with a certificate of the test CA."""
 
     def __init__(self, stack: ExitStack, product: _Product, *, tls: bool, certificate: str = "good.pem") -> None:
-        super().__init__(product)
+        super().__init__(stack, product)
         files = {"certfile": str(CERTS / certificate), "keyfile": str(CERTS / "server.key")} if tls else {}
         self.provider = self.sandbox = stack.enter_context(Sandbox(username=CANARIES[0], password=CANARIES[1], **files))
         self._options = {"endpoint": self.sandbox.url, **({"ca_bundle": str(CERTS / "ca.pem")} if tls else {})}
@@ -268,3 +291,12 @@ class SandboxSetup(_ProviderRig, NetworkSetup):
 
     def vanish(self) -> None:
         self.sandbox.stop()
+
+
+class OwnClock:
+    """Where PINs are made by the site, its own clock lets them expire. Stands in front of a setup."""
+
+    stack: ExitStack
+
+    def wait(self, seconds: float) -> None:
+        self.stack.enter_context(mock.patch("time.time", return_value=time.time() + seconds))
