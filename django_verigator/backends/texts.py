@@ -96,7 +96,7 @@ class TextBackend(BaseBackend):
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
         pin = HiddenText(f"{secrets.randbelow(10**self.pins.pin_length):0{self.pins.pin_length}}")
         random, expires = secrets.token_hex(16), str(int(time.time()) + self.pins.validity)
-        reference = f"{random}.{expires}.{digest(_KIND, f'{random}.{expires}.{pin}')}"
+        reference = f"{random}.{expires}.{digest(_KIND, _signed(random, expires, pin))}"
         text = self._text(pin)
         try:
             started = self.send_code(recipient, method, text, timeout=timeout or self.total_timeout)
@@ -114,8 +114,8 @@ class TextBackend(BaseBackend):
         raise error
 
     def _text(self, pin: str) -> str:
-        text = (self.pins.template or TEMPLATE).replace(PIN_PLACE, pin)
-        return HiddenText(f"{text}\n\n@{self.domain} #{pin}" if self.domain else text)
+        text = HiddenText((self.pins.template or TEMPLATE).replace(PIN_PLACE, pin))
+        return HiddenText(f"{text}\n\n@{self.domain} #{pin}") if self.domain else text
 
     def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
         found = _REFERENCE.match(reference)
@@ -123,7 +123,7 @@ class TextBackend(BaseBackend):
             raise NoSuchResourceError("no code was started", sent=False)
         if int(found["expires"]) <= time.time():
             return Checked(False, expired=True)
-        known = digests(_KIND, f"{found['random']}.{found['expires']}.{pin}")
+        known = digests(_KIND, _signed(found["random"], found["expires"], pin))
         return Checked(any(constant_time_compare(found["digest"], each) for each in known))
 
     def system_checks(self) -> list[CheckMessage]:
@@ -180,6 +180,10 @@ class HttpTextBackend(HttpBackend, TextBackend):
         """
         with self._transport.within(timeout):
             return self._transport.exchange(method, path, read, body, query=query, once=True)
+
+
+def _signed(random: str, expires: str, pin: str) -> str:
+    return HiddenText(f"{random}.{expires}.{pin}")
 
 
 def _unexpected(problem: Exception) -> VerigatorError:
