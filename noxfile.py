@@ -56,7 +56,7 @@ if "CI" not in os.environ:
 nox.options.sessions = [
     *(f"tests({both.id})" for both in BOTH),
     *ON_SERVERS,
-    *("short", "neighbours", "readme_test", "servers", "browser", "lint", "readme_run"),
+    *("short", "neighbours", "readme_test", "servers", "browser", "official", "lint", "readme_run"),
 ]
 
 
@@ -225,6 +225,15 @@ def browser(session: nox.Session) -> None:
         leave_out(session, "there is no chromium on the PATH")
     install(session, DJANGO, "test", "browser")
     pytest_without_skips(session, "-m", "browser", "tests/browser", "tests/sandbox")
+
+
+@nox.session(python=PYTHON)
+def official(session: nox.Session) -> None:
+    """The providers' own clients, unmodified, against the sandbox."""
+    install(session, DJANGO, "test", "official")
+    # A test file leaves itself out without its client.
+    session.run("python", "-c", "import messente_api, messente.api.sms, twilio")
+    pytest_without_skips(session, "tests/official")
 
 
 @nox.session(python=PYTHON)

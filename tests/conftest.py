@@ -133,7 +133,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 # What takes long, or starts programs and servers of its own; a test's own marker goes before its folder's.
 THOROUGH = (
     *("attacks", "browser", "bulk", "contract", "contrib", "example", "faults", "crashes", "neighbours", "network"),
-    *("package", "races", "scale", "servers", "stateful"),
+    *("official", "package", "races", "scale", "servers", "stateful"),
     *(f"client/test_client_{name}.py" for name in ("limits", "patched", "reuse", "stream", "words")),
     *("docs/test_snippets.py", "sandbox/test_phone_page_in_browser.py", "test_provider_faults.py"),
 )
@@ -160,6 +160,7 @@ OPTIONAL = {
     "gunicorn": "logins on gunicorn (extra servers)",
     "gevent": "logins on gunicorn's gevent workers (extra servers)",
     "uvicorn": "logins on uvicorn (extra servers)",
+    "messente_api": "Messente's and Twilio's own clients against the sandbox (extra official)",
     "importlinter": "the layers of imports (no import-linter)",
     "msgfmt": "the translations (no gettext)",
 }

@@ -14,9 +14,11 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 from django.test import Client
 
+from django_verigator.client import NumberVerification
 from django_verigator.flows import recovery
 from django_verigator.models import VerigatorUser
 from django_verigator.records import sync
+from django_verigator.sandbox import Sandbox
 
 from .conftest import PASSWORD, PHONE, WRONG_PIN, give_password, sent_pin
 
@@ -125,3 +127,43 @@ def test_frames_of_a_function__show_no_secret_wherever_it_fails(alice, carol, br
         other.post(PIN_PAGE, {"pin": sent_pin()})
     assert VerigatorUser.objects.get(user=carol).phone_number == OTHER_PHONE
     assert found <= TAKE_IT_IN
+
+
+@pytest.mark.fault("X14")
+@pytest.mark.parametrize("parameters_in", ["query", "body"])
+@pytest.mark.parametrize("operation", ["verify.start", "verify.pin", ""])
+def test_frames_of_a_call__show_no_parameter_wherever_it_fails(
+    transactional_db, django_user_model, browser, settings, parameters_in, operation
+):
+    """Number Verification has credentials, number and PIN in the query."""
+    with Sandbox(username="canary-user", password="canary-password") as sandbox:
+        options = {
+            "username": "canary-user",
+            "password": "canary-password",
+            "endpoint": sandbox.url,
+            "parameters_in": parameters_in,
+        }
+        backend = {
+            "BACKEND": "django_verigator.backends.number_verification.NumberVerificationBackend",
+            "OPTIONS": options,
+        }
+        settings.VERIGATOR = {**settings.VERIGATOR, "BACKENDS": {"default": backend}}
+        django_user_model.objects.create_user("alice", password=PASSWORD, phone_number=PHONE)
+        if operation:
+            sandbox.add_fault("close", operation=operation)
+        with watched(f"'{WRONG_PIN}'", f"={WRONG_PIN}", PHONE[1:], "canary-password") as found:
+            give_password(browser)
+            browser.post(PIN_PAGE, {"pin": WRONG_PIN})
+        calls = [call["operation"] for call in sandbox.calls()]
+    assert calls == ["verify.start"] if operation == "verify.start" else ["verify.start", "verify.pin"]
+    # The settings are taken in with the password, under a name that Django hides on its pages.
+    assert {place for place in found if not place.startswith(("backends.build", "conf."))} <= TAKE_IT_IN
+
+
+@pytest.mark.fault("X14")
+def test_watched__would_have_found_a_parameter(monkeypatch):
+    """The control: the same call, with a client that does not hide what it sends."""
+    monkeypatch.setattr("django_verigator.client.number_verification.form_text", lambda **values: f"{values}")
+    with watched("canary-password") as found:
+        NumberVerification("canary-user", "canary-password", "http://127.0.0.1:9")
+    assert "client.number_verification._form" in found

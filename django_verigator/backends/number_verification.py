@@ -7,7 +7,7 @@ from django.core.checks import Warning as CheckWarning
 
 from .. import check_ids
 from ..client import NumberVerification
-from ..client.number_verification import ENDPOINT, MAX_VALIDITY
+from ..client.number_verification import ENDPOINT, IN_QUERY, MAX_VALIDITY
 from ..client.options import ConnectionArguments, Unpack, takes_connection_options
 from ..constants import METHOD_SMS
 from ..exceptions import NoSuchResourceError
@@ -33,7 +33,7 @@ class NumberVerificationBackend(HttpBackend):
         max_tries: how often the provider sends the PIN by itself, the first time included. The default is 1, since
             users have a button for that, behind the limits that count what is sent.
         retry_delay: seconds between two of these sendings.
-        credentials_in_query: send credentials and PIN behind the path and not in the body, should the service insist.
+        parameters_in: where credentials, number and PIN stand in a request: in the "query" or in the "body".
         connection: see ``django_verigator.client.ConnectionOptions``.
     """
 
@@ -54,7 +54,7 @@ class NumberVerificationBackend(HttpBackend):
         validity: int | None = None,
         max_tries: int = 1,
         retry_delay: int | None = None,
-        credentials_in_query: bool = False,
+        parameters_in: str = IN_QUERY,
         **connection: Unpack[ConnectionArguments],
     ) -> None:
         require_credentials(username, password)
@@ -62,13 +62,12 @@ class NumberVerificationBackend(HttpBackend):
         self.max_tries = checked_integer("max_tries", max_tries, 1, 10)
         self.retry_delay = checked_integer("retry_delay", retry_delay, 1, MAX_VALIDITY)
         self.sender = checked_text("sender", sender)
-        self.credentials_in_query = credentials_in_query
         self.api = NumberVerification(
             username,
             password,
             endpoint,
             backup_endpoint=backup_endpoint,
-            credentials_in_query=credentials_in_query,
+            parameters_in=parameters_in,
             **connection,
         )
         super().__init__(alias, self.api, self.api.endpoint, self.api.backup_endpoint)
@@ -100,8 +99,4 @@ class NumberVerificationBackend(HttpBackend):
             text = f"the provider sends up to {self.max_tries} messages for each one that is counted."
             hint = "Leave max_tries out: users have a button for that, behind the limits."
             found.append(self._message(CheckWarning, text, hint, id=check_ids.PROVIDER_RESENDS))
-        if self.credentials_in_query:
-            text = "credentials and PINs stand in addresses, which servers on the way log."
-            hint = "Set credentials_in_query only if the service refuses them in the body."
-            found.append(self._message(CheckWarning, text, hint, id=check_ids.CREDENTIALS_IN_ADDRESSES))
         return found

@@ -13,17 +13,21 @@ import re
 import secrets
 import time
 import traceback
+from collections.abc import Callable, Mapping
 
 from django.core.checks import CheckMessage
 from django.utils.crypto import constant_time_compare
 
+from ..client import SecretText, Transport
+from ..client.http import Client
 from ..client.number_verification import PIN_PLACE
-from ..client.options import require_seconds
+from ..client.options import ConnectionArguments, Unpack, require_seconds, takes_connection_options
+from ..client.secrets import SecretBody
 from ..constants import METHOD_SMS
 from ..digests import digest, digests
 from ..exceptions import ConnectionFailedError, NoSuchResourceError, VerigatorError
 from ..hidden import HiddenText
-from .base import BaseBackend, Checked, Recipient, Started
+from .base import BaseBackend, Checked, HttpBackend, Recipient, Started
 from .pin_options import PinOptions
 
 logger = logging.getLogger("django_verigator")
@@ -92,12 +96,14 @@ class TextBackend(BaseBackend):
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
         pin = HiddenText(f"{secrets.randbelow(10**self.pins.pin_length):0{self.pins.pin_length}}")
         random, expires = secrets.token_hex(16), str(int(time.time()) + self.pins.validity)
-        reference = f"{random}.{expires}.{digest(_KIND, f'{random}.{expires}.{pin}')}"
+        reference = f"{random}.{expires}.{digest(_KIND, _signed(random, expires, pin))}"
         text = self._text(pin)
         try:
             started = self.send_code(recipient, method, text, timeout=timeout or self.total_timeout)
         except VerigatorError as known:
             error = known
+            # What it was made of may be the error of a library, with the text in it.
+            error.__cause__ = error.__context__ = None
         except Exception as problem:  # noqa: BLE001 - a gateway's library has errors of its own
             error = _unexpected(problem)
         else:
@@ -108,8 +114,8 @@ class TextBackend(BaseBackend):
         raise error
 
     def _text(self, pin: str) -> str:
-        text = (self.pins.template or TEMPLATE).replace(PIN_PLACE, pin)
-        return HiddenText(f"{text}\n\n@{self.domain} #{pin}" if self.domain else text)
+        text = HiddenText((self.pins.template or TEMPLATE).replace(PIN_PLACE, pin))
+        return HiddenText(f"{text}\n\n@{self.domain} #{pin}") if self.domain else text
 
     def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
         found = _REFERENCE.match(reference)
@@ -117,11 +123,67 @@ class TextBackend(BaseBackend):
             raise NoSuchResourceError("no code was started", sent=False)
         if int(found["expires"]) <= time.time():
             return Checked(False, expired=True)
-        known = digests(_KIND, f"{found['random']}.{found['expires']}.{pin}")
+        known = digests(_KIND, _signed(found["random"], found["expires"], pin))
         return Checked(any(constant_time_compare(found["digest"], each) for each in known))
 
     def system_checks(self) -> list[CheckMessage]:
         return [*super().system_checks(), *self.pins.system_checks(self.alias)]
+
+
+class HttpTextBackend(HttpBackend, TextBackend):
+    """The same for a gateway that is asked over HTTP; ``send_text`` asks it with ``self.ask``.
+
+    Args:
+        endpoint: the gateway's address; ``http`` only on loopback.
+        headers: headers of each request; secret ones as ``SecretText``.
+        pin_length, validity, template, domain: see ``TextBackend``.
+        connection: see ``django_verigator.client.ConnectionOptions``.
+    """
+
+    @takes_connection_options
+    def __init__(
+        self,
+        alias: str,
+        endpoint: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        pin_length: int | None = None,
+        validity: int | None = None,
+        template: str | None = None,
+        domain: str = "",
+        **connection: Unpack[ConnectionArguments],
+    ) -> None:
+        self._transport = Transport(endpoint, headers=headers or {}, **connection)
+        pins = {"pin_length": pin_length, "validity": validity, "template": template, "domain": domain}
+        super().__init__(alias, Client(self._transport), self._transport.endpoint, **pins)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[bytes], str],
+        body: SecretBody | None = None,
+        *,
+        query: SecretText | None = None,
+        timeout: float,
+    ) -> str:
+        """Send a request once, whatever its method, and return what ``read`` makes of a 2xx.
+
+        Args:
+            read: is given the body; raises BadAnswer for one that it does not like, or the VerigatorError that it
+                stands for.
+            query: is put behind the path where no log sees it.
+            timeout: seconds that it may take in all.
+
+        Raises:
+            VerigatorError: there was no answer that can be used; HTTP statuses become its subclasses.
+        """
+        with self._transport.within(timeout):
+            return self._transport.exchange(method, path, read, body, query=query, once=True)
+
+
+def _signed(random: str, expires: str, pin: str) -> str:
+    return HiddenText(f"{random}.{expires}.{pin}")
 
 
 def _unexpected(problem: Exception) -> VerigatorError:

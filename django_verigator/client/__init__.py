@@ -15,12 +15,13 @@ if api.auth.verify(service_id, user.id, "0042"):
 from .answers import BadAnswer
 from .deliveries import MessageStatus
 from .http import Transport, before_request
+from .lines import line_reader
 from .number_verification import NumberVerification
 from .omnichannel import Omnichannel
 from .omnimessages import ChannelMessage, Omnimessage, WhatsAppTemplate
 from .options import ConnectionOptions, is_loopback
 from .results import Service, StartedMethod, User, Verification
-from .secrets import SecretText, json_body
+from .secrets import SecretText, form_text, json_body
 from .verigator import Api, Auth, Services, Users
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "Verification",
     "WhatsAppTemplate",
     "before_request",
+    "form_text",
     "is_loopback",
     "json_body",
+    "line_reader",
 ]

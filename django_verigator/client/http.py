@@ -143,14 +143,17 @@ class Transport:
         *,
         query: SecretText | None = None,
         only_200: bool = False,
+        once: bool = False,
     ) -> Result:
         """Send a request and return what ``read`` makes of the body of the answer.
 
         Args:
-            read: is given the body; raises BadAnswer for one that it does not like.
+            read: is given the body; raises BadAnswer for one that it does not like, or the VerigatorError that it
+                stands for.
             query: is put behind the path at the very end, on the connection, so that no log, exception or object of
                 requests ever holds it.
             only_200: take no other 2xx for a success.
+            once: never repeat it, although the method is GET: for an API that sends texts that way.
 
         Raises:
             VerigatorError: the call did not end in an answer that can be used.
@@ -163,13 +166,16 @@ class Transport:
                     raise BadAnswer("another success than 200")
                 require_identity(response)
                 return read(read_body(response))
+            except VerigatorError as refusal:
+                error = refusal
+                error.method, error.path = method, path
             except Exception as problem:  # noqa: BLE001 - sockets that somebody has patched raise what they like
                 error = exchange_error(problem, budget, method, path, response.status_code)
             finally:
                 response.close()
             raise error
 
-        return self._with_retries(method, exchange_once)
+        return exchange_once() if once else self._with_retries(method, exchange_once)
 
     def delete(self, path: str) -> None:
         """Send a DELETE. Any 2xx is a success, with any body (protocol: Messente docs, deleting-users: 202)."""

@@ -33,6 +33,7 @@ PIN_PLACE = "<PIN>"
 MIN_PIN_LENGTH, MAX_PIN_LENGTH = 4, 16
 MAX_VALIDITY = 1800  # seconds
 MAX_ID = 255
+IN_QUERY, IN_BODY = "query", "body"
 
 # protocol: no slash at the end, as in the provider's OpenAPI file; it answers both.
 _START, _PIN = "/verify/start", "/verify/pin"
@@ -59,12 +60,13 @@ class NumberVerification(Client):
     time-out. It does not after a lost reply: a start would send a second PIN, and a check would cost a second try.
 
     Args:
-        username, password: of the API; sent in the body of each request.
+        username, password: of the API; sent with each request.
         endpoint: may have a path; http:// is accepted for loopback hosts alone.
         backup_endpoint: None for api3.messente.com behind the default endpoint, and for no backup behind any other;
             "" for no backup.
-        credentials_in_query: send everything behind the path instead of in the body, should the service insist.
-            Messente's own clients do so; servers and proxies on the way write queries into their logs.
+        parameters_in: where credentials, number and PIN stand: in the "query", as Messente's own clients send them, or
+            in the "body". A query is put behind the path on the connection, below ``requests`` and all that logs or
+            reports its addresses.
         connection: see ``ConnectionOptions``.
 
     Raises:
@@ -79,7 +81,7 @@ class NumberVerification(Client):
         endpoint: str = ENDPOINT,
         *,
         backup_endpoint: str | None = None,
-        credentials_in_query: bool = False,
+        parameters_in: str = IN_QUERY,
         **connection: Unpack[ConnectionArguments],
     ) -> None:
         credentials = _form(username=username, password=password)
@@ -88,7 +90,9 @@ class NumberVerification(Client):
         if credentials is None:
             raise ValueError("username and password must be text that is not blank")
         self._credentials = credentials
-        self._credentials_in_query = credentials_in_query
+        if parameters_in not in (IN_QUERY, IN_BODY):
+            raise ValueError('parameters_in must be "query" or "body"')
+        self._in_query = parameters_in == IN_QUERY
         headers = {"Accept": "text/plain"}
         super().__init__(Transport(endpoint, headers=headers, **connection))
         if backup_endpoint is None and self.endpoint == ENDPOINT:
@@ -185,8 +189,9 @@ class NumberVerification(Client):
     def _try(
         self, transport: Transport, path: str, read: Callable[[bytes], str], parameters: SecretText
     ) -> tuple[str, VerigatorError | None]:
-        body = None if self._credentials_in_query else SecretForm(parameters.encode("ascii"))
-        query = parameters if self._credentials_in_query else None
+        # protocol: in the OpenAPI file, and so in messente-api, the query of a POST holds everything.
+        body = None if self._in_query else SecretForm(parameters.encode("ascii"))
+        query = parameters if self._in_query else None
         try:
             return transport.exchange("POST", path, read, body, query=query, only_200=True), None
         except VerigatorError as error:

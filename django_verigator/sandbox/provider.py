@@ -20,7 +20,8 @@ from .omnimessages import Omnimessages
 from .ordered_deliveries import delivery_json, parse_delivery
 from .phone_numbers import parse_phone_number
 from .phones import MAX_LISTED_MESSAGES, Device, Phones
-from .routing import NUMBER_VERIFICATION, OMNICHANNEL, OPERATIONS, VERIFICATION, Route, Router
+from .routing import NUMBER_VERIFICATION, OMNICHANNEL, OPERATIONS, SMS_API, VERIFICATION, Route, Router
+from .sms_api import SmsApi
 from .store import Store
 from .verification_api import VerificationApi
 
@@ -63,6 +64,7 @@ class Provider:
             VERIFICATION: VerificationApi(store, self.directory, authentications, config),
             NUMBER_VERIFICATION: NumberVerificationApi(store, self._number_verifications, config),
             OMNICHANNEL: OmnichannelApi(self._omnimessages, clock, config),
+            SMS_API: SmsApi(self.phones, config),
         }
 
     def handle(self, request: Request, route: Route) -> Response:

@@ -21,6 +21,7 @@ OPERATIONS = (
     "omnimessage.send",
     "omnimessage.status",
     "omnimessage.cancel",
+    "sms.send",
 )
 # Below /v1/service/service; from the route lists of Messente's clients (Python, Java).
 PATHS: dict[str, dict[str, str]] = {
@@ -40,7 +41,8 @@ OMNICHANNEL_PATHS: dict[str, dict[str, str]] = {
     "/*": {"DELETE": "omnimessage.cancel"},
     "/*/status": {"GET": "omnimessage.status"},
 }
-VERIFICATION, NUMBER_VERIFICATION, OMNICHANNEL = "verification", "number_verification", "omnichannel"
+SMS_METHODS = ("GET", "POST")
+VERIFICATION, NUMBER_VERIFICATION, OMNICHANNEL, SMS_API = "verification", "number_verification", "omnichannel", "sms"
 """The APIs. A path of none of them is answered as the Verification API does."""
 
 
@@ -83,6 +85,9 @@ class Router:
             if segments[:-1] == [*prefix, "verify"] and segments[-1] in ("start", "pin"):
                 operation = f"verify.{segments[-1]}" if request.method in NUMBER_VERIFICATION_METHODS else ""
                 return Route(operation, allowed_methods=NUMBER_VERIFICATION_METHODS, api=NUMBER_VERIFICATION)
+            if segments == [*prefix, "send_sms"]:
+                operation = "sms.send" if request.method in SMS_METHODS else ""
+                return Route(operation, allowed_methods=SMS_METHODS, api=SMS_API)
         for prefix in self._prefixes:
             root = [*prefix, "v1", "omnimessage"]
             if segments[: len(root)] == root:

@@ -13,6 +13,7 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core import mail
 from django.core.management import CommandError
 from django.utils.log import AdminEmailHandler
+from django.views.debug import ExceptionReporter
 
 from django_verigator import conf, events, exceptions, rate_limits
 from django_verigator import phone as phone_numbers
@@ -189,6 +190,22 @@ def boom(*args, **kwargs):
     raise RuntimeError("boom")
 
 
+def debug_page_of(error, settings):
+    """What a site with DEBUG on shows of it: from the handler on, without the frames of the test and its client. Django
+    itself hides nothing then."""
+    settings.DEBUG = True
+    traceback = error.__traceback__
+    while not traceback.tb_frame.f_globals["__name__"].startswith("django.core.handlers"):
+        traceback = traceback.tb_next
+    page = ExceptionReporter(None, type(error), error, traceback).get_traceback_html()
+    settings.DEBUG = False
+    return page
+
+
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
 def in_the_call(site, monkeypatch):
     def hook(method, path):
         raise RuntimeError("boom")
@@ -301,6 +318,34 @@ def test_reports_of_errors_show_no_secret(site, alice, reports, monkeypatch, for
     for secret in (*pins, *codes, *map(plain, codes), site.password(alice), "55510001", "55510009"):
         assert secret not in html
         assert secret not in "".join(message.body for message in reports)
+
+
+@pytest.mark.threat("F05", "F06")
+@pytest.mark.parametrize("parameters_in", ["query", "body"])
+@pytest.mark.parametrize("form", ["start", "pin"])
+def test_reports_and_logs_show_no_parameter_of_a_number_verification(
+    site, alice, reports, monkeypatch, settings, form, parameters_in
+):
+    """Its requests have credentials, number and PIN in the query."""
+    options = {**site.account, "endpoint": site.sandbox.url, "parameters_in": parameters_in}
+    backend = "django_verigator.backends.number_verification.NumberVerificationBackend"
+    site.configure(BACKENDS={"default": {"BACKEND": backend, "OPTIONS": options}})
+    browser = site.pending(alice) if form == "pin" else site.browser()
+    posted = {"pin": site.wrong()} if form == "pin" else {"username": "alice", "password": site.password(alice)}
+    with monkeypatch.context() as patch:
+        # Deeper than any hook of ours: where the bytes are, and no handler of ours is between it and the site's.
+        patch.setattr("django_verigator.client.deadline.DeadlineSocket._send", interrupt)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            browser.post(PIN if form == "pin" else LOGIN, posted)
+        debug_page = debug_page_of(caught.value, settings)
+        in_the_call(site, patch)
+        assert browser.post(PIN if form == "pin" else LOGIN, posted).status_code == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert "_parameters" in debug_page
+    assert "sendall" in debug_page
+    pins = [posted["pin"], *(message["pin"] for message in site.sandbox.messages())] if form == "pin" else []
+    for secret in (*pins, site.account["password"], "55510001"):
+        for text in (debug_page, page_of(reports), "".join(site.oracle.transcript.lines)):
+            assert secret not in text
 
 
 @pytest.mark.threat("F06")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import http.client
 import logging
 import pickle
 import traceback
@@ -12,7 +13,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+import requests
 import responses
+import urllib3
 from conftest import CERTS, Connection, Server
 
 from django_verigator.client import NumberVerification, Verification, before_request
@@ -95,60 +98,155 @@ def hangs(connection: Connection) -> None:
 # --- what goes out ----------------------------------------------------------------------------------------------------
 
 
-def test_start__is_a_form_with_everything_in_the_body(client: Client) -> None:
-    with responses.RequestsMock() as mock:
-        mock.post(f"{API2}/start", body="OK 01ab-CD.ef~")
-        assert client().start(NUMBER) == "01ab-CD.ef~"
-        client().start(
-            NUMBER, template="Kood <PIN> & äge", sender="Shop", pin_length=6, max_tries=1, retry_delay=40, validity=300
-        )
-        first, second = (call.request for call in mock.calls)
-    assert first.url == f"{API2}/start"
-    account = {"username": CREDENTIAL[0], "password": CREDENTIAL[1], "to": NUMBER}
-    assert dict(parse_qsl(first.body.decode())) == account
-    assert dict(parse_qsl(second.body.decode())) == {
-        **account,
-        "template": "Kood <PIN> & äge",
+ACCOUNT = {"username": CREDENTIAL[0], "password": CREDENTIAL[1]}
+OPTIONS: dict[str, Any] = {
+    "template": "Kood <PIN> & äge",
+    "sender": "Shop",
+    "pin_length": 6,
+    "max_tries": 1,
+    "retry_delay": 40,
+    "validity": 300,
+}
+each_place = pytest.mark.parametrize("parameters_in", ["query", "body"])
+
+
+def sent(server: Server) -> list[tuple[str, dict[str, str], str, str]]:
+    """What has come in: the method and path, the parameters, and the head and body without them."""
+    found = []
+    for head, body in server.requests:
+        method, target, _ = head.split(" ", 2)
+        path, _, query = target.partition("?")
+        found.append((f"{method} {path}", dict(parse_qsl(query or body.decode())), head.lower(), body.decode()))
+    return found
+
+
+@each_place
+def test_start__puts_everything_into_one_place(serve: Serve, client: Client, parameters_in: str) -> None:
+    server = serve(says("OK 01ab-CD.ef~"))
+    assert client(server.url, parameters_in=parameters_in).start(NUMBER) == "01ab-CD.ef~"
+    client(server.url, parameters_in=parameters_in).start(NUMBER, **OPTIONS)
+    (call, first, head, body), (_, second, _, _) = sent(server)
+    assert call == "POST /verify/start"
+    assert first == {**ACCOUNT, "to": NUMBER}
+    assert second == {
+        **ACCOUNT,
+        "to": NUMBER,
+        "template": OPTIONS["template"],
         "from": "Shop",
         "pin_length": "6",
         "max_tries": "1",
         "retry_delay": "40",
         "validity": "300",
     }
-    assert first.headers["Content-Type"] == FORM
-    assert first.headers["Accept-Encoding"] == "identity"
-    assert "X-Service-Auth" not in first.headers
+    assert (f"content-type: {FORM}" in head) is (body != "") is (parameters_in == "body")
+    assert f"content-length: {len(body)}" in head
+    assert "accept-encoding: identity" in head
+    assert "x-service-auth" not in head
 
 
-def test_pin__is_a_form_with_everything_in_the_body(client: Client) -> None:
+@each_place
+def test_pin__puts_everything_into_one_place(serve: Serve, client: Client, parameters_in: str) -> None:
+    server = serve(says("VERIFIED"))
+    verdict = client(server.url, parameters_in=parameters_in).pin("a b&c=d", PIN)
+    assert verdict == Verification(True, None, "sms")
+    ((call, parameters, head, body),) = sent(server)
+    assert call == "POST /verify/pin"
+    assert parameters == {**ACCOUNT, "verification_id": "a b&c=d", "pin": PIN}
+    assert ("?" in head.split("\r\n")[0]) is (body == "") is (parameters_in == "query")
+
+
+def test_place__is_the_query_unless_said_otherwise(serve: Serve, client: Client) -> None:
+    server = serve(says("VERIFIED"))
+    client(server.url).pin("abc", PIN)
+    ((_, parameters, _, body),) = sent(server)
+    assert (parameters["pin"], body) == (PIN, "")
+    for wrong in ("", "header", True, None):
+        with pytest.raises(ValueError, match="parameters_in"):
+            client(server.url, parameters_in=wrong)
+
+
+@pytest.fixture
+def listeners(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a site may have on to see its calls: every log at DEBUG, and what tracers put around requests, urllib3 and
+    http.client. Returns what they have seen."""
+    for name in ("", "urllib3", "urllib3.connectionpool", "requests", "django_verigator"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    monkeypatch.setattr("http.client.HTTPConnection.debuglevel", 1)
+    seen: list[str] = []
+
+    def listen(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def listening(*args: Any, **kwargs: Any) -> Any:
+            result = real(*args, **kwargs)
+            for value in (*args, *kwargs.values(), result):
+                seen.append(f"{owner.__name__}.{name} {value!r} {shape(value)}")
+            return result
+
+        monkeypatch.setattr(owner, name, listening)
+
+    for owner, name in (
+        (requests.Session, "send"),
+        (requests.adapters.HTTPAdapter, "send"),
+        (requests.adapters.HTTPAdapter, "build_response"),
+        (http.client.HTTPConnection, "putrequest"),
+        (http.client.HTTPResponse, "begin"),
+        (urllib3.connectionpool.HTTPConnectionPool, "urlopen"),
+    ):
+        listen(owner, name)
+    return seen
+
+
+def shape(value: Any) -> str:
+    """What a tracer can read of a request or an answer: each attribute as it shows itself, and its address as text."""
+    attributes = dict(getattr(value, "__dict__", {}))
+    return f"{attributes!r} {attributes.get('url', '')} {attributes.get('path_url', '')}"
+
+
+@pytest.mark.threat("F05")
+@each_place
+@pytest.mark.parametrize("tls", [False, True])
+def test_parameters__are_seen_by_nobody_who_listens_here(
+    serve: Serve,
+    client: Client,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    listeners: list[str],
+    parameters_in: str,
+    tls: bool,
+) -> None:
+    server = serve(says("VERIFIED"), "good.pem" if tls else None)
+    api = client(server.url, parameters_in=parameters_in)
+    with contextlib.suppress(VerigatorError):  # VERIFIED is no answer to a start
+        api.start(NUMBER)
+    assert api.pin("abc", PIN)
+    assert [parameters["username"] for _, parameters, _, _ in sent(server)] == [CREDENTIAL[0]] * 2
+    out, err = capfd.readouterr()
+    shown = "\n".join([*listeners, caplog.text, out, err])
+    assert "Session.send" in shown
+    assert "build_response" in shown
+    assert "POST /verify/pin HTTP" in shown
+    assert [secret for secret in SECRETS if secret in shown] == []
+
+
+@pytest.mark.threat("F05")
+def test_listeners__would_have_seen_a_query_of_requests(
+    serve: Serve, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, listeners: list[str]
+) -> None:
+    """The control: the same request as ``requests`` makes it by itself."""
+    server = serve(says("VERIFIED"))
+    requests.post(f"{server.url}/verify/pin", params={"pin": PIN}, timeout=5)
+    for shown in ("\n".join(listeners), caplog.text, capfd.readouterr().out):
+        assert PIN in shown
+
+
+@pytest.mark.threat("F05")
+def test_responses__which_tests_of_sites_use_shows_an_address_without_query(client: Client) -> None:
     with responses.RequestsMock() as mock:
         mock.post(f"{API2}/pin", body="VERIFIED")
-        verdict = client().pin("a b&c=d", PIN)
+        assert client().pin("abc", PIN)
         (call,) = mock.calls
-    assert verdict == Verification(True, None, "sms")
-    assert call.request.url == f"{API2}/pin"
-    account = {"username": CREDENTIAL[0], "password": CREDENTIAL[1]}
-    assert dict(parse_qsl(call.request.body.decode())) == {**account, "verification_id": "a b&c=d", "pin": PIN}
-
-
-def test_query__holds_everything_if_the_service_insists(
-    serve: Serve, client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    server = serve(says("VERIFIED"))
-    assert client(server.url, credentials_in_query=True).pin("abc", PIN)
-    ((head, body),) = server.requests
-    target = head.split(" ")[1]
-    assert body == b""
-    assert "content-length: 0" in head.lower()
-    assert dict(parse_qsl(target.partition("?")[2])) == {
-        "username": CREDENTIAL[0],
-        "password": CREDENTIAL[1],
-        "verification_id": "abc",
-        "pin": PIN,
-    }
-    assert "POST /verify/pin HTTP" in caplog.text
-    assert [secret for secret in SECRETS if secret in caplog.text] == []
+    assert (call.request.url, call.response.url, call.request.body) == (f"{API2}/pin", f"{API2}/pin", None)
 
 
 @pytest.mark.parametrize("number", ["", " ", None, 37251234567])
@@ -448,13 +546,13 @@ def frames(error: BaseException) -> str:
 
 
 @pytest.mark.threat("F05", "F06")
-@pytest.mark.parametrize("in_query", [False, True])
+@each_place
 @pytest.mark.parametrize("text", ["ERROR 101", "strange canary", "FAILED 209"])
 def test_log_and_traceback__show_no_secret(
-    serve: Serve, client: Client, caplog: pytest.LogCaptureFixture, text: str, in_query: bool
+    serve: Serve, client: Client, caplog: pytest.LogCaptureFixture, text: str, parameters_in: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    api = client(serve(says(text)).url, backup_endpoint=serve(says(text)).url, credentials_in_query=in_query)
+    api = client(serve(says(text)).url, backup_endpoint=serve(says(text)).url, parameters_in=parameters_in)
     for call in (start, pin):
         error = failure(call, api)
         shown = frames(error) + f"{error!r}{error!s}{error.__dict__}" + caplog.text
@@ -463,16 +561,16 @@ def test_log_and_traceback__show_no_secret(
 
 
 @pytest.mark.threat("F06")
-@pytest.mark.parametrize("in_query", [False, True])
+@each_place
 def test_traceback__of_an_interrupt_in_the_middle(
-    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, in_query: bool
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch, parameters_in: str
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("http.client.HTTPResponse.begin", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
-        pin(client(serve(hangs).url, credentials_in_query=in_query))
+        pin(client(serve(hangs).url, parameters_in=parameters_in))
     shown = frames(caught.value)
     assert "_receive" in "".join(frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.value.__traceback__))
     assert [secret for secret in SECRETS if secret in shown] == []

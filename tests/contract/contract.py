@@ -1,9 +1,9 @@
 """What every backend has to pass: one suite, whatever the provider and however it is reached.
 
-``BackendContract`` is for all of them; ``LimitsContract`` where codes expire; ``CountingContract`` for those whose
-provider checks the PINs and counts tries; ``OwnPinsContract`` for those that check them themselves, and comes before
-all others; ``WireContract`` for those that ask a provider over HTTP; ``NetworkContract`` and ``PatienceContract`` where
-a real network lies in between. A subclass brings a fixture ``setup``: a backend together with a provider to look into.
+``BackendContract`` is for all of them; ``ExpiryContract`` for those whose codes expire, ``LimitsContract`` for those
+whose provider counts tries too; ``WireContract`` for those that ask a provider over HTTP, ``OwnPinsContract`` in its
+place for those that check PINs themselves; ``NetworkContract`` and ``PatienceContract`` where a real network lies in
+between. A subclass brings a fixture ``setup``: a backend together with a provider to look into.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import pytest
 
 from django_verigator.backends import BaseBackend, Checked, Recipient, RemoteUser, Started
-from django_verigator.constants import METHOD_SMS, METHOD_TOTP
+from django_verigator.constants import METHOD_CALL, METHOD_SMS, METHOD_TOTP, METHOD_WHATSAPP
 from django_verigator.exceptions import (
     ConnectionFailedError,
     InternalError,
@@ -122,7 +122,7 @@ class BackendContract:
         assert setup.last_pin(ALICE).isdigit()
 
     def test_start__by_a_method_the_user_has_not_got_sends_a_text_and_says_so(self, setup: Setup) -> None:
-        assert set(setup.backend.methods) <= {METHOD_SMS, METHOD_TOTP, "call", "whatsapp"}
+        assert set(setup.backend.methods) <= {METHOD_SMS, METHOD_TOTP, METHOD_CALL, METHOD_WHATSAPP}
         assert METHOD_SMS in setup.backend.methods
         assert setup.backend.start(recipient(setup.backend), METHOD_TOTP).method == METHOD_SMS
         assert setup.sendings() == 1
@@ -136,7 +136,8 @@ class BackendContract:
         assert verdict.verified is True
         assert (verdict.expired, verdict.throttled) == (False, False)
         assert verdict.method in ("", METHOD_SMS)
-        assert is_refused(setup, to, pin, started.reference) is not setup.backend.checks_pins_itself
+        # Where nobody is asked, the flows alone see to it that a PIN is used once.
+        assert setup.backend.checks_pins_itself or is_refused(setup, to, pin, started.reference)
 
     def test_check__needs_no_phone_number(self, setup: Setup) -> None:
         """The flows do not know it any more when the PIN comes: the phone may have changed meanwhile."""
@@ -237,7 +238,7 @@ class BackendContract:
         assert isinstance(setup.backend.is_stand_in, bool)
 
 
-class LimitsContract:
+class ExpiryContract:
     """For codes that expire after five minutes."""
 
     def test_check__code_that_expired(self, setup: LimitsSetup) -> None:
@@ -245,12 +246,12 @@ class LimitsContract:
         started = setup.backend.start(to, METHOD_SMS)
         setup.wait(301)
         verdict = setup.backend.check(to, setup.last_pin(ALICE), started.reference)
-        assert (verdict.verified, verdict.expired, verdict.throttled) == (False, True, False)
+        assert verdict == Checked(False, expired=True, method=verdict.method)
         assert verdict.method in ("", METHOD_SMS)
 
 
-class CountingContract:
-    """For providers that check the PINs and count wrong tries."""
+class LimitsContract(ExpiryContract):
+    """For providers whose codes expire after five minutes, and who count wrong tries."""
 
     def test_check__too_many_tries(self, setup: LimitsSetup) -> None:
         to = recipient(setup.backend)
@@ -289,37 +290,20 @@ def failure(setup: WireSetup, call: str, *, calls: int = 1) -> VerigatorError:
     return error
 
 
-class _Calls:
-    """Attributes:
-    call: what the provider is asked for.
-    """
+class EachCall:
+    """Tries a test with each of the calls that ask the provider."""
 
-    @pytest.fixture(params=["start", "check"])
-    def call(self, request: pytest.FixtureRequest) -> str:
-        return str(request.param)
+    calls: ClassVar[tuple[str, ...]] = ("start", "check")
 
-
-class OwnPinsContract(_Calls):
-    """For backends that check PINs without asking anybody."""
-
-    @pytest.fixture(params=["start"])
-    def call(self, request: pytest.FixtureRequest) -> str:
-        return str(request.param)
-
-    def test_check__asks_nobody(self, setup: WireSetup) -> None:
-        assert setup.backend.checks_pins_itself
-        to = recipient(setup.backend)
-        started = setup.backend.start(to, METHOD_SMS)
-        pin, calls = setup.last_pin(ALICE), setup.calls()
-        setup.answer(status=500)
-        assert setup.backend.check(to, wrong(pin), started.reference) == Checked(False)
-        assert setup.backend.check(to, pin, started.reference) == Checked(True)
-        assert setup.calls() == calls
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "call" in metafunc.fixturenames:
+            metafunc.parametrize("call", self.calls)
 
 
-class WireContract(_Calls):
-    """Nothing but an explicit yes is one, and every failure is a VerigatorError that says whether the provider may have
-    seen the call."""
+class SendingContract(EachCall):
+    """Every failure is a VerigatorError that says whether the provider may have seen the call."""
+
+    calls = ("start",)
 
     @pytest.mark.threat("M03", "M04")
     @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 405, 409, 418, 422, 429, 500, 502, 503, 504])
@@ -356,6 +340,37 @@ class WireContract(_Calls):
         assert setup.backend.check(to, setup.last_pin(ALICE), started.reference).verified is True
 
 
+class OwnPinsContract(SendingContract):
+    """And a check asks nobody."""
+
+    def test_check__works_while_the_provider_does_not(self, setup: WireSetup) -> None:
+        assert setup.backend.checks_pins_itself
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS)
+        pin, calls = setup.last_pin(ALICE), setup.calls()
+        setup.answer(status=500)
+        assert setup.backend.check(to, wrong(pin), started.reference) == Checked(False)
+        assert setup.backend.check(to, pin, started.reference) == Checked(True)
+        assert setup.calls() == calls
+
+
+class WireContract(SendingContract):
+    """And nothing but an explicit yes is one."""
+
+    calls = ("start", "check")
+
+    @pytest.mark.threat("M01", "M02", "M09", "M10")
+    def test_strange_answer_to_a_check__is_never_a_yes(self, setup: WireSetup) -> None:
+        to = recipient_of_before(setup)
+        assert len(setup.strange_checks) > 20
+        for name, answer in setup.strange_checks.items():
+            setup.answer(**answer)
+            verdicts: list[bool] = []
+            with suppress(VerigatorError):
+                verdicts.append(setup.backend.check(to, PIN, "reference").verified)
+            assert verdicts in ([], [False]), name
+
+
 Faults = dict[str, tuple[dict[str, Any], Any]]
 STALLS: Faults = {
     "silence": ({"fault": "hang"}, RequestTimeoutError),
@@ -382,7 +397,7 @@ def failure_after_sending(setup: NetworkSetup, call: str, fault: dict[str, Any],
     assert error.sent is True
 
 
-class NetworkContract(_Calls):
+class NetworkContract(EachCall):
     @pytest.mark.threat("R06", "R07", "M06")
     @pytest.mark.parametrize("name", BREAKS)
     def test_network_that_breaks_after_sending(self, setup: NetworkSetup, call: str, name: str) -> None:
@@ -400,7 +415,7 @@ class NetworkContract(_Calls):
         assert caught.value.sent is False
 
 
-class PatienceContract(_Calls):
+class PatienceContract(EachCall):
     """The slow ones, each of which takes as long as the time-outs."""
 
     @pytest.mark.threat("R04", "R05", "M07")

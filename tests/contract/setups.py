@@ -8,14 +8,13 @@ import time
 from contextlib import ExitStack
 from email.message import Message
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
+from unittest import mock
 from urllib.parse import urlsplit
 
-import pytest
 import responses
 
-from django_verigator.backends import BaseBackend, locmem, texts
+from django_verigator.backends import BaseBackend, locmem
 from django_verigator.backends.console import ConsoleBackend
 from django_verigator.backends.locmem import LocMemBackend
 from django_verigator.backends.number_verification import NumberVerificationBackend
@@ -29,6 +28,7 @@ from django_verigator.sandbox.provider import Provider
 from django_verigator.sandbox.store import Store
 
 from .contract import ALICE, CANARIES, LimitsSetup, NetworkSetup, Setup, WireSetup
+from .messente_sms import MessenteSmsBackend
 
 CERTS = Path(__file__).parents[1] / "client" / "certs"
 PATIENT = {"connect_timeout": 5.0, "read_timeout": 5.0, "total_timeout": 8.0}
@@ -53,19 +53,18 @@ class ConsoleSetup(LocMemSetup):
 
 
 class _Product:
-    """One of Messente's APIs: how its backend is made, and what it never answers."""
+    """An API: how its backend is made, and what it never answers.
+
+    Attributes:
+        makes_pins: the backend makes and checks the PINs, so there are no answers to a check.
+    """
 
     strange_starts: ClassVar[dict[str, dict[str, Any]]]
-    strange_checks: ClassVar[dict[str, dict[str, Any]]]
+    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {}
+    makes_pins = False
 
     def make(self, provider: Provider, **options: Any) -> BaseBackend:
         raise NotImplementedError
-
-    def prepare(self, stack: ExitStack) -> None:
-        """Put in place what ``wait`` needs, until the stack is closed."""
-
-    def wait(self, provider: Provider, seconds: float) -> None:
-        provider.advance(seconds)
 
 
 def _json(value: object, status: int = 200) -> dict[str, Any]:
@@ -219,18 +218,30 @@ class Omnichannel(_Product):
         "channel twice": _sent(messages=[*SENT["messages"], *SENT["messages"]]),
         "message without id": _sent(messages=[{"channel": "sms"}]),
     }
-    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {}
+    makes_pins = True
 
     def make(self, provider: Provider, **options: Any) -> BaseBackend:
         return OmnichannelBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
 
-    def prepare(self, stack: ExitStack) -> None:
-        self._clock = stack.enter_context(pytest.MonkeyPatch.context())
 
-    def wait(self, provider: Provider, seconds: float) -> None:
-        super().wait(provider, seconds)
-        now = time.time() + seconds
-        self._clock.setattr(texts, "time", SimpleNamespace(time=lambda: now))
+class MessenteSms(_Product):
+    """A gateway that only sends texts, so there are no answers to a check."""
+
+    strange_starts: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_ANSWER,
+        "id with a blank": _text("OK abc def"),
+        "two blanks": _text("OK  abc"),
+        "id of two lines": _text("OK abc\ndef"),
+        "long id": _text("OK " + "a" * 256),
+        "id beyond ASCII": _text("OK abcé"),
+        "in small letters": _text("ok abc"),
+        "an error and more": _text("ERROR 101 "),
+        "an error of another API": _text("ERROR 109"),
+    }
+    makes_pins = True
+
+    def make(self, provider: Provider, **options: Any) -> BaseBackend:
+        return MessenteSmsBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
 
 
 class _ProviderRig(LimitsSetup, WireSetup):
@@ -239,8 +250,8 @@ class _ProviderRig(LimitsSetup, WireSetup):
     provider: Provider
 
     def __init__(self, stack: ExitStack, product: _Product) -> None:
+        self.stack = stack
         self.product = product
-        product.prepare(stack)
         self.strange_starts, self.strange_checks = product.strange_starts, product.strange_checks  # type: ignore[misc]
 
     def last_pin(self, to: str) -> str:
@@ -250,7 +261,9 @@ class _ProviderRig(LimitsSetup, WireSetup):
         return len(self.provider.messages())
 
     def wait(self, seconds: float) -> None:
-        self.product.wait(self.provider, seconds)
+        self.provider.advance(seconds)
+        if self.product.makes_pins:  # Then the site's own clock lets them expire.
+            self.stack.enter_context(mock.patch("time.time", return_value=time.time() + seconds))
 
 
 class ResponsesSetup(_ProviderRig):
@@ -277,7 +290,8 @@ class ResponsesSetup(_ProviderRig):
         headers = Message()
         for name, value in request.headers.items():
             headers[name] = value
-        path, _, query = request.url.removeprefix(self.endpoint).partition("?")
+        # A query goes below what ``responses`` sees.
+        path, query = request.url.removeprefix(self.endpoint), request.budget.query or ""
         asked = Request(request.method, path, query, headers, request.body or b"", ("127.0.0.1", 443), "https")
         response = self.provider.handle(asked, self.provider.router.resolve(asked))
         body = response.body if isinstance(response.body, bytes) else b"".join(response.body)

@@ -9,7 +9,7 @@ import pytest
 
 from .contract import (
     BackendContract,
-    CountingContract,
+    ExpiryContract,
     LimitsContract,
     NetworkContract,
     OwnPinsContract,
@@ -39,7 +39,7 @@ class TestConsole(BackendContract):
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
-class TestOverResponses(BackendContract, LimitsContract, CountingContract, WireContract):
+class TestOverResponses(BackendContract, LimitsContract, WireContract):
     @pytest.fixture
     def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
         with ExitStack() as stack:
@@ -47,7 +47,7 @@ class TestOverResponses(BackendContract, LimitsContract, CountingContract, WireC
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
-class TestOverHttp(BackendContract, LimitsContract, CountingContract, WireContract, NetworkContract):
+class TestOverHttp(BackendContract, LimitsContract, WireContract, NetworkContract):
     @pytest.fixture
     def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
         with ExitStack() as stack:
@@ -55,30 +55,28 @@ class TestOverHttp(BackendContract, LimitsContract, CountingContract, WireContra
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
-class TestOverTls(BackendContract, LimitsContract, CountingContract, WireContract, NetworkContract, PatienceContract):
+class TestOverTls(BackendContract, LimitsContract, WireContract, NetworkContract, PatienceContract):
     @pytest.fixture
     def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield SandboxSetup(stack, product(), tls=True)
 
 
-class TestOmnichannelOverResponses(OwnPinsContract, BackendContract, LimitsContract, WireContract):
+class TestOmnichannelOverResponses(BackendContract, ExpiryContract, OwnPinsContract):
     @pytest.fixture
     def setup(self) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield ResponsesSetup(stack, Omnichannel())
 
 
-class TestOmnichannelOverHttp(OwnPinsContract, BackendContract, LimitsContract, WireContract, NetworkContract):
+class TestOmnichannelOverHttp(BackendContract, ExpiryContract, OwnPinsContract, NetworkContract):
     @pytest.fixture
     def setup(self) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield SandboxSetup(stack, Omnichannel(), tls=False)
 
 
-class TestOmnichannelOverTls(
-    OwnPinsContract, BackendContract, LimitsContract, WireContract, NetworkContract, PatienceContract
-):
+class TestOmnichannelOverTls(BackendContract, ExpiryContract, OwnPinsContract, NetworkContract, PatienceContract):
     @pytest.fixture
     def setup(self) -> Iterator[Setup]:
         with ExitStack() as stack:

@@ -18,7 +18,6 @@ from django_verigator import checks
 from .contract import (
     CANARIES,
     BackendContract,
-    CountingContract,
     LimitsContract,
     LimitsSetup,
     Setup,
@@ -125,7 +124,7 @@ class PigeonSetup(LimitsSetup, WireSetup):
         return len(self._mock.calls)
 
 
-class TestPigeonPost(BackendContract, LimitsContract, CountingContract, WireContract):
+class TestPigeonPost(BackendContract, LimitsContract, WireContract):
     @pytest.fixture
     def setup(self) -> Iterator[Setup]:
         with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
