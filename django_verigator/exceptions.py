@@ -29,6 +29,7 @@ class VerigatorError(Exception):
         reason: a stable word for this kind of error, stored and logged.
         why: a word for the cause where no answer came ("refused", "unknown_ca", ...), or "".
         address: host and port that did not answer, or "".
+        provider_code: the provider's own code for the error ("105"), where its documents have it; else "".
         reference: what a PIN can be checked against although the answer to a start is lost, or "".
     """
 
@@ -45,6 +46,7 @@ class VerigatorError(Exception):
         retry_after: int | None = None,
         why: str = "",
         address: str = "",
+        provider_code: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -55,12 +57,15 @@ class VerigatorError(Exception):
         self.retry_after = retry_after
         self.why = why
         self.address = address
+        self.provider_code = provider_code
         self.reference = ""
 
     @property
     def details(self) -> dict[str, Any]:
         """Return what a log line shows of the error."""
-        known = {"reason": self.reason, "status": self.status}
+        known: dict[str, Any] = {"reason": self.reason, "status": self.status}
+        if self.provider_code:
+            known["provider_code"] = self.provider_code
         return known | ({"why": self.why, "address": self.address} if self.why else {})
 
     @property
@@ -190,6 +195,7 @@ class Reason(enum.Enum):
     NUMBER_REFUSED = "number_refused"  # the site sends no code to this country or kind of number
     WRONG_CODE = "wrong_code"  # not an unused recovery code of the user
     SMS_FORBIDDEN = "sms_forbidden"  # only the app is allowed, and it is not linked
+    WAY_FORBIDDEN = "way_forbidden"  # the site, or its providers, do not send so
     NO_PHONE = "no_phone"  # there is no number to send to
     BUSY = "busy"  # another request is registering the user
     REPEATED = "repeated"  # the same form was posted before

@@ -30,11 +30,14 @@ HEADERS = (
 
 # One item of each list. The page also holds each with empty values, in <template> elements that its script fills.
 MESSAGE = Template(
-    '<li class="message"><p class="meta"><span data-field="to">$to</span> <time data-field="sent">$sent</time></p>'
+    '<li class="message" data-channel="$channel"><p class="meta"><span data-field="to">$to</span>'
+    ' <time data-field="sent">$sent</time> <span class="badge" data-field="label">$label</span></p>'
     '<div class="message-body"><p class="bubble"><span data-field="before">$before</span>'
     '<strong data-field="pin">$pin</strong><span data-field="after">$after</span></p>'
     '<button type="button" class="copy" data-pin="$pin" aria-label="Copy PIN $pin" hidden>Copy</button></div></li>'
 )
+# How a message came, where that was not as an SMS. The script has the same.
+LABELS = {"whatsapp": "WhatsApp", "viber": "Viber", "rcs": "RCS", "call": "Voice call"}
 NOTICE = Template(
     '<li class="notice"><p class="push"><span class="badge" aria-hidden="true">App</span>'
     '<span data-field="text">$text</span></p><p class="meta"><span data-field="to">$to</span>'
@@ -52,6 +55,7 @@ DEVICE = Template(
     '<button type="button" class="copy" data-pin="$code" aria-label="Copy the code" hidden>Copy</button>'
     '<button type="button" class="detach" hidden>Detach</button></div></li>'
 )
+MESSAGE_FIELDS = ("channel", "label", "to", "sent", "before", "pin", "after")
 NUMBER_LINK = Template('<a href="$href"$current>$label</a>')
 
 
@@ -95,7 +99,7 @@ class PhonePage:
             thread_hidden="" if thread else " hidden",
             empty_hidden=" hidden" if thread else "",
             devices="".join(DEVICE.substitute(_device_fields(device)) for device in phone["devices"]),
-            message_template=MESSAGE.substitute(dict.fromkeys(("to", "sent", "before", "pin", "after"), "")),
+            message_template=MESSAGE.substitute(dict.fromkeys(MESSAGE_FIELDS, "")),
             notice_template=NOTICE.substitute(dict.fromkeys(("to", "sent", "text"), "")),
             device_template=DEVICE.substitute(dict.fromkeys(("issuer", "account", "number", "code", "left"), "")),
         )
@@ -123,9 +127,18 @@ def _thread_html(messages: list[dict[str, Any]], devices: list[dict[str, Any]]) 
 
 
 def _message_fields(message: Mapping[str, Any]) -> dict[str, str]:
-    before, pin, after = str(message["text"]).partition(message["pin"])
+    pin = message["pin"]
+    before, pin, after = str(message["text"]).partition(pin) if pin else (message["text"], "", "")
     return _escaped(
-        {"to": message["to"], "sent": _time_of_day(message["sent"]), "before": before, "pin": pin, "after": after}
+        {
+            "channel": message["channel"],
+            "label": LABELS.get(message["channel"], ""),
+            "to": message["to"],
+            "sent": _time_of_day(message["sent"]),
+            "before": before,
+            "pin": pin,
+            "after": after,
+        }
     )
 
 

@@ -1,9 +1,9 @@
 """What every backend has to pass: one suite, whatever the provider and however it is reached.
 
-``BackendContract`` is for all of them; ``ExpiryContract`` for those whose codes expire, ``LimitsContract`` for those
-whose provider counts tries too; ``WireContract`` for those that ask a provider over HTTP, ``SendingContract`` in its
-place for those that check PINs themselves; ``NetworkContract`` and ``PatienceContract`` where a real network lies in
-between. A subclass brings a fixture ``setup``: a backend together with a provider to look into.
+``BackendContract`` is for all of them; ``LimitsContract`` where codes expire; ``CountingContract`` for those whose
+provider checks the PINs and counts tries; ``OwnPinsContract`` for those that check them themselves, and comes before
+all others; ``WireContract`` for those that ask a provider over HTTP; ``NetworkContract`` and ``PatienceContract`` where
+a real network lies in between. A subclass brings a fixture ``setup``: a backend together with a provider to look into.
 """
 
 from __future__ import annotations
@@ -122,12 +122,13 @@ class BackendContract:
         assert setup.last_pin(ALICE).isdigit()
 
     def test_start__by_a_method_the_user_has_not_got_sends_a_text_and_says_so(self, setup: Setup) -> None:
-        assert set(setup.backend.methods) <= {METHOD_SMS, METHOD_TOTP}
+        assert set(setup.backend.methods) <= {METHOD_SMS, METHOD_TOTP, "call", "whatsapp"}
         assert METHOD_SMS in setup.backend.methods
         assert setup.backend.start(recipient(setup.backend), METHOD_TOTP).method == METHOD_SMS
         assert setup.sendings() == 1
 
     def test_check__right_pin_is_right_once(self, setup: Setup) -> None:
+        """Where the provider checks it; else that is for the flows."""
         to = recipient(setup.backend)
         started = setup.backend.start(to, METHOD_SMS)
         pin = setup.last_pin(ALICE)
@@ -135,8 +136,7 @@ class BackendContract:
         assert verdict.verified is True
         assert (verdict.expired, verdict.throttled) == (False, False)
         assert verdict.method in ("", METHOD_SMS)
-        # Where nobody is asked, the flows alone see to it that a PIN is used once.
-        assert setup.backend.checks_pins_itself or is_refused(setup, to, pin, started.reference)
+        assert is_refused(setup, to, pin, started.reference) is not setup.backend.checks_pins_itself
 
     def test_check__needs_no_phone_number(self, setup: Setup) -> None:
         """The flows do not know it any more when the PIN comes: the phone may have changed meanwhile."""
@@ -237,7 +237,7 @@ class BackendContract:
         assert isinstance(setup.backend.is_stand_in, bool)
 
 
-class ExpiryContract:
+class LimitsContract:
     """For codes that expire after five minutes."""
 
     def test_check__code_that_expired(self, setup: LimitsSetup) -> None:
@@ -245,12 +245,12 @@ class ExpiryContract:
         started = setup.backend.start(to, METHOD_SMS)
         setup.wait(301)
         verdict = setup.backend.check(to, setup.last_pin(ALICE), started.reference)
-        assert verdict == Checked(False, expired=True, method=verdict.method)
+        assert (verdict.verified, verdict.expired, verdict.throttled) == (False, True, False)
         assert verdict.method in ("", METHOD_SMS)
 
 
-class LimitsContract(ExpiryContract):
-    """For providers whose codes expire after five minutes, and who count wrong tries."""
+class CountingContract:
+    """For providers that check the PINs and count wrong tries."""
 
     def test_check__too_many_tries(self, setup: LimitsSetup) -> None:
         to = recipient(setup.backend)
@@ -259,6 +259,17 @@ class LimitsContract(ExpiryContract):
         verdicts = [setup.backend.check(to, wrong(pin), started.reference) for _ in range(setup.tries)]
         assert verdicts == [Checked(False, method=METHOD_SMS)] * setup.tries
         assert setup.backend.check(to, pin, started.reference) == Checked(False, throttled=True, method=METHOD_SMS)
+
+    @pytest.mark.threat("M01", "M02", "M09", "M10")
+    def test_strange_answer_to_a_check__is_never_a_yes(self, setup: WireSetup) -> None:
+        to = recipient_of_before(setup)
+        assert len(setup.strange_checks) > 20
+        for name, answer in setup.strange_checks.items():
+            setup.answer(**answer)
+            verdicts: list[bool] = []
+            with suppress(VerigatorError):
+                verdicts.append(setup.backend.check(to, PIN, "reference").verified)
+            assert verdicts in ([], [False]), name
 
 
 def failure(setup: WireSetup, call: str, *, calls: int = 1) -> VerigatorError:
@@ -278,20 +289,37 @@ def failure(setup: WireSetup, call: str, *, calls: int = 1) -> VerigatorError:
     return error
 
 
-class EachCall:
-    """Tries a test with each of the calls that ask the provider."""
+class _Calls:
+    """Attributes:
+    call: what the provider is asked for.
+    """
 
-    calls: ClassVar[tuple[str, ...]] = ("start", "check")
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        if "call" in metafunc.fixturenames:
-            metafunc.parametrize("call", self.calls)
+    @pytest.fixture(params=["start", "check"])
+    def call(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
 
 
-class SendingContract(EachCall):
-    """Every failure is a VerigatorError that says whether the provider may have seen the call."""
+class OwnPinsContract(_Calls):
+    """For backends that check PINs without asking anybody."""
 
-    calls = ("start",)
+    @pytest.fixture(params=["start"])
+    def call(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def test_check__asks_nobody(self, setup: WireSetup) -> None:
+        assert setup.backend.checks_pins_itself
+        to = recipient(setup.backend)
+        started = setup.backend.start(to, METHOD_SMS)
+        pin, calls = setup.last_pin(ALICE), setup.calls()
+        setup.answer(status=500)
+        assert setup.backend.check(to, wrong(pin), started.reference) == Checked(False)
+        assert setup.backend.check(to, pin, started.reference) == Checked(True)
+        assert setup.calls() == calls
+
+
+class WireContract(_Calls):
+    """Nothing but an explicit yes is one, and every failure is a VerigatorError that says whether the provider may have
+    seen the call."""
 
     @pytest.mark.threat("M03", "M04")
     @pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 403, 404, 405, 409, 418, 422, 429, 500, 502, 503, 504])
@@ -328,23 +356,6 @@ class SendingContract(EachCall):
         assert setup.backend.check(to, setup.last_pin(ALICE), started.reference).verified is True
 
 
-class WireContract(SendingContract):
-    """And nothing but an explicit yes is one."""
-
-    calls = ("start", "check")
-
-    @pytest.mark.threat("M01", "M02", "M09", "M10")
-    def test_strange_answer_to_a_check__is_never_a_yes(self, setup: WireSetup) -> None:
-        to = recipient_of_before(setup)
-        assert len(setup.strange_checks) > 20
-        for name, answer in setup.strange_checks.items():
-            setup.answer(**answer)
-            verdicts: list[bool] = []
-            with suppress(VerigatorError):
-                verdicts.append(setup.backend.check(to, PIN, "reference").verified)
-            assert verdicts in ([], [False]), name
-
-
 Faults = dict[str, tuple[dict[str, Any], Any]]
 STALLS: Faults = {
     "silence": ({"fault": "hang"}, RequestTimeoutError),
@@ -371,7 +382,7 @@ def failure_after_sending(setup: NetworkSetup, call: str, fault: dict[str, Any],
     assert error.sent is True
 
 
-class NetworkContract(EachCall):
+class NetworkContract(_Calls):
     @pytest.mark.threat("R06", "R07", "M06")
     @pytest.mark.parametrize("name", BREAKS)
     def test_network_that_breaks_after_sending(self, setup: NetworkSetup, call: str, name: str) -> None:
@@ -389,7 +400,7 @@ class NetworkContract(EachCall):
         assert caught.value.sent is False
 
 
-class PatienceContract(EachCall):
+class PatienceContract(_Calls):
     """The slow ones, each of which takes as long as the time-outs."""
 
     @pytest.mark.threat("R04", "R05", "M07")

@@ -8,16 +8,18 @@ import time
 from contextlib import ExitStack
 from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
-from unittest import mock
 from urllib.parse import urlsplit
 
+import pytest
 import responses
 
-from django_verigator.backends import BaseBackend, locmem
+from django_verigator.backends import BaseBackend, locmem, texts
 from django_verigator.backends.console import ConsoleBackend
 from django_verigator.backends.locmem import LocMemBackend
 from django_verigator.backends.number_verification import NumberVerificationBackend
+from django_verigator.backends.omnichannel import OmnichannelBackend
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.sandbox import Sandbox
 from django_verigator.sandbox.clock import Clock
@@ -26,7 +28,7 @@ from django_verigator.sandbox.http_messages import Request
 from django_verigator.sandbox.provider import Provider
 from django_verigator.sandbox.store import Store
 
-from .contract import CANARIES, LimitsSetup, NetworkSetup, Setup, WireSetup
+from .contract import ALICE, CANARIES, LimitsSetup, NetworkSetup, Setup, WireSetup
 from .messente_sms import MessenteSmsBackend
 
 CERTS = Path(__file__).parents[1] / "client" / "certs"
@@ -59,6 +61,12 @@ class _Product:
 
     def make(self, provider: Provider, **options: Any) -> BaseBackend:
         raise NotImplementedError
+
+    def prepare(self, stack: ExitStack) -> None:
+        """Put in place what ``wait`` needs, until the stack is closed."""
+
+    def wait(self, provider: Provider, seconds: float) -> None:
+        provider.advance(seconds)
 
 
 def _json(value: object, status: int = 200) -> dict[str, Any]:
@@ -183,9 +191,21 @@ class NumberVerification(_Product):
         return NumberVerificationBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
 
 
-class MessenteSms(_Product):
-    """A gateway that only sends texts, so there are no answers to a check."""
+class _OwnPins(_Product):
+    """PINs that the site makes, so that its own clock lets them expire, and no answer to a check can be strange."""
 
+    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def prepare(self, stack: ExitStack) -> None:
+        self._clock = stack.enter_context(pytest.MonkeyPatch.context())
+
+    def wait(self, provider: Provider, seconds: float) -> None:
+        super().wait(provider, seconds)
+        now = time.time() + seconds
+        self._clock.setattr(texts, "time", SimpleNamespace(time=lambda: now))
+
+
+class MessenteSms(_OwnPins):
     strange_starts: ClassVar[dict[str, dict[str, Any]]] = {
         **NO_ANSWER,
         "id with a blank": _text("OK abc def"),
@@ -197,10 +217,43 @@ class MessenteSms(_Product):
         "an error and more": _text("ERROR 101 "),
         "an error of another API": _text("ERROR 109"),
     }
-    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def make(self, provider: Provider, **options: Any) -> BaseBackend:
         return MessenteSmsBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
+
+
+SENT = {
+    "to": ALICE,
+    "omnimessage_id": OTHER,
+    "messages": [{"channel": "sms", "message_id": OTHER, "sender": "Shop"}],
+}
+
+
+def _sent(**changed: Any) -> dict[str, Any]:
+    return _json({key: value for key, value in {**SENT, **changed}.items() if value is not None}, 201)
+
+
+class Omnichannel(_OwnPins):
+    strange_starts: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_JSON,
+        "only errors": _json({"errors": []}),
+        "no id": _sent(omnimessage_id=None),
+        "id that is a path": _sent(omnimessage_id="../" + OTHER),
+        "id that is a number": _sent(omnimessage_id=7),
+        "long id": _sent(omnimessage_id="a" * 129),
+        "another number": _sent(to="+37255500099"),
+        "no number": _sent(to=None),
+        "no messages": _sent(messages=None),
+        "empty messages": _sent(messages=[]),
+        "messages of texts": _sent(messages=["sms"]),
+        "many messages": _sent(messages=SENT["messages"] * 21),
+        "unknown channel": _sent(messages=[{"channel": "fax", "message_id": OTHER}]),
+        "channel twice": _sent(messages=[*SENT["messages"], *SENT["messages"]]),
+        "message without id": _sent(messages=[{"channel": "sms"}]),
+    }
+
+    def make(self, provider: Provider, **options: Any) -> BaseBackend:
+        return OmnichannelBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
 
 
 class _ProviderRig(LimitsSetup, WireSetup):
@@ -209,8 +262,8 @@ class _ProviderRig(LimitsSetup, WireSetup):
     provider: Provider
 
     def __init__(self, stack: ExitStack, product: _Product) -> None:
-        self.stack = stack
         self.product = product
+        product.prepare(stack)
         self.strange_starts, self.strange_checks = product.strange_starts, product.strange_checks  # type: ignore[misc]
 
     def last_pin(self, to: str) -> str:
@@ -220,7 +273,7 @@ class _ProviderRig(LimitsSetup, WireSetup):
         return len(self.provider.messages())
 
     def wait(self, seconds: float) -> None:
-        self.provider.advance(seconds)
+        self.product.wait(self.provider, seconds)
 
 
 class ResponsesSetup(_ProviderRig):
@@ -291,12 +344,3 @@ class SandboxSetup(_ProviderRig, NetworkSetup):
 
     def vanish(self) -> None:
         self.sandbox.stop()
-
-
-class OwnClock:
-    """Where PINs are made by the site, its own clock lets them expire. Stands in front of a setup."""
-
-    stack: ExitStack
-
-    def wait(self, seconds: float) -> None:
-        self.stack.enter_context(mock.patch("time.time", return_value=time.time() + seconds))

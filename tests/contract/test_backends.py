@@ -7,8 +7,17 @@ from contextlib import ExitStack
 
 import pytest
 
-from .contract import BackendContract, LimitsContract, NetworkContract, PatienceContract, Setup, WireContract
-from .setups import ConsoleSetup, LocMemSetup, NumberVerification, ResponsesSetup, SandboxSetup, Verigator
+from .contract import (
+    BackendContract,
+    CountingContract,
+    LimitsContract,
+    NetworkContract,
+    OwnPinsContract,
+    PatienceContract,
+    Setup,
+    WireContract,
+)
+from .setups import ConsoleSetup, LocMemSetup, NumberVerification, Omnichannel, ResponsesSetup, SandboxSetup, Verigator
 
 
 class TestLocMem(BackendContract):
@@ -30,7 +39,7 @@ class TestConsole(BackendContract):
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
-class TestOverResponses(BackendContract, LimitsContract, WireContract):
+class TestOverResponses(BackendContract, LimitsContract, CountingContract, WireContract):
     @pytest.fixture
     def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
         with ExitStack() as stack:
@@ -38,7 +47,7 @@ class TestOverResponses(BackendContract, LimitsContract, WireContract):
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
-class TestOverHttp(BackendContract, LimitsContract, WireContract, NetworkContract):
+class TestOverHttp(BackendContract, LimitsContract, CountingContract, WireContract, NetworkContract):
     @pytest.fixture
     def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
         with ExitStack() as stack:
@@ -46,8 +55,31 @@ class TestOverHttp(BackendContract, LimitsContract, WireContract, NetworkContrac
 
 
 @pytest.mark.parametrize("product", [Verigator, NumberVerification])
-class TestOverTls(BackendContract, LimitsContract, WireContract, NetworkContract, PatienceContract):
+class TestOverTls(BackendContract, LimitsContract, CountingContract, WireContract, NetworkContract, PatienceContract):
     @pytest.fixture
     def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield SandboxSetup(stack, product(), tls=True)
+
+
+class TestOmnichannelOverResponses(OwnPinsContract, BackendContract, LimitsContract, WireContract):
+    @pytest.fixture
+    def setup(self) -> Iterator[Setup]:
+        with ExitStack() as stack:
+            yield ResponsesSetup(stack, Omnichannel())
+
+
+class TestOmnichannelOverHttp(OwnPinsContract, BackendContract, LimitsContract, WireContract, NetworkContract):
+    @pytest.fixture
+    def setup(self) -> Iterator[Setup]:
+        with ExitStack() as stack:
+            yield SandboxSetup(stack, Omnichannel(), tls=False)
+
+
+class TestOmnichannelOverTls(
+    OwnPinsContract, BackendContract, LimitsContract, WireContract, NetworkContract, PatienceContract
+):
+    @pytest.fixture
+    def setup(self) -> Iterator[Setup]:
+        with ExitStack() as stack:
+            yield SandboxSetup(stack, Omnichannel(), tls=True)

@@ -23,45 +23,45 @@ from django_verigator.exceptions import (
 )
 from django_verigator.flows.providers import another_may_send
 
-from .contract import ALICE, BackendContract, ExpiryContract, NetworkContract, PatienceContract, SendingContract
-from .setups import MessenteSms, OwnClock, ResponsesSetup, SandboxSetup
+from .contract import (
+    ALICE,
+    BackendContract,
+    LimitsContract,
+    NetworkContract,
+    OwnPinsContract,
+    PatienceContract,
+    WireContract,
+)
+from .setups import MessenteSms, ResponsesSetup, SandboxSetup
 
 NAME = "tests.contract.messente_sms.MessenteSmsBackend"
 
 
-class OverResponses(OwnClock, ResponsesSetup):
-    pass
-
-
-class OverNetwork(OwnClock, SandboxSetup):
-    pass
-
-
-class TestOverResponses(BackendContract, ExpiryContract, SendingContract):
+class TestOverResponses(OwnPinsContract, BackendContract, LimitsContract, WireContract):
     @pytest.fixture
-    def setup(self) -> Iterator[OverResponses]:
+    def setup(self) -> Iterator[ResponsesSetup]:
         with ExitStack() as stack:
-            yield OverResponses(stack, MessenteSms())
+            yield ResponsesSetup(stack, MessenteSms())
 
 
-class TestOverHttp(BackendContract, ExpiryContract, SendingContract, NetworkContract):
+class TestOverHttp(OwnPinsContract, BackendContract, LimitsContract, WireContract, NetworkContract):
     @pytest.fixture
-    def setup(self) -> Iterator[OverNetwork]:
+    def setup(self) -> Iterator[SandboxSetup]:
         with ExitStack() as stack:
-            yield OverNetwork(stack, MessenteSms(), tls=False)
+            yield SandboxSetup(stack, MessenteSms(), tls=False)
 
 
-class TestOverTls(BackendContract, ExpiryContract, SendingContract, NetworkContract, PatienceContract):
+class TestOverTls(OwnPinsContract, BackendContract, LimitsContract, WireContract, NetworkContract, PatienceContract):
     @pytest.fixture
-    def setup(self) -> Iterator[OverNetwork]:
+    def setup(self) -> Iterator[SandboxSetup]:
         with ExitStack() as stack:
-            yield OverNetwork(stack, MessenteSms(), tls=True)
+            yield SandboxSetup(stack, MessenteSms(), tls=True)
 
 
 @pytest.fixture
-def setup() -> Iterator[OverResponses]:
+def setup() -> Iterator[ResponsesSetup]:
     with ExitStack() as stack:
-        yield OverResponses(stack, MessenteSms())
+        yield ResponsesSetup(stack, MessenteSms())
 
 
 # protocol: the codes of messente-python, sms.py. The next provider may send unless the number, or the call, is why.
@@ -80,7 +80,7 @@ def setup() -> Iterator[OverResponses]:
         ("FAILED 209", InternalError, True),
     ],
 )
-def test_error__is_one_of_ours(setup: OverResponses, line: str, kind: type[VerigatorError], another: bool) -> None:
+def test_error__is_one_of_ours(setup: ResponsesSetup, line: str, kind: type[VerigatorError], another: bool) -> None:
     setup.answer(body=line)
     with pytest.raises(VerigatorError) as caught:
         setup.backend.start(Recipient("", ALICE), METHOD_SMS)
@@ -91,7 +91,7 @@ def test_error__is_one_of_ours(setup: OverResponses, line: str, kind: type[Verig
 
 def test_text__is_sent_once_although_it_is_a_get() -> None:
     with ExitStack() as stack:
-        setup = OverNetwork(stack, MessenteSms(), tls=False)
+        setup = SandboxSetup(stack, MessenteSms(), tls=False)
         setup.cut(fault="reset", when="after", times=1)
         with pytest.raises(ConnectionFailedError) as caught:
             setup.backend.start(Recipient("", ALICE), METHOD_SMS)
@@ -99,7 +99,7 @@ def test_text__is_sent_once_although_it_is_a_get() -> None:
         assert setup.backend.check(Recipient(""), setup.last_pin(ALICE), caught.value.reference).verified is True
 
 
-def test_message_id__is_the_gateway_s(setup: OverResponses) -> None:
+def test_message_id__is_the_gateway_s(setup: ResponsesSetup) -> None:
     setup.answer(body="OK 01ab-CD")
     started = setup.backend.start(Recipient("", ALICE), METHOD_SMS)
     assert started.message_id == "01ab-CD"

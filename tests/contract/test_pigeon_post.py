@@ -15,7 +15,16 @@ from django.core.checks import run_checks
 
 from django_verigator import checks
 
-from .contract import CANARIES, BackendContract, LimitsContract, LimitsSetup, Setup, WireContract, WireSetup
+from .contract import (
+    CANARIES,
+    BackendContract,
+    CountingContract,
+    LimitsContract,
+    LimitsSetup,
+    Setup,
+    WireContract,
+    WireSetup,
+)
 from .pigeon_post import ENDPOINT, PigeonPostBackend
 
 LIFE = 300
@@ -116,7 +125,7 @@ class PigeonSetup(LimitsSetup, WireSetup):
         return len(self._mock.calls)
 
 
-class TestPigeonPost(BackendContract, LimitsContract, WireContract):
+class TestPigeonPost(BackendContract, LimitsContract, CountingContract, WireContract):
     @pytest.fixture
     def setup(self) -> Iterator[Setup]:
         with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:

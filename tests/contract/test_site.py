@@ -18,7 +18,7 @@ from tests.deadlines import in_time
 from tests.site.models import User
 
 from .contract import BREAKS, STALLS
-from .setups import NumberVerification, SandboxSetup, Verigator
+from .setups import NumberVerification, Omnichannel, SandboxSetup, Verigator
 
 PIN_PAGE = "/accounts/verify/"
 CERTIFICATES = ["selfsigned.pem", "wronghost.pem", "expired.pem"]
@@ -28,7 +28,10 @@ ERRORS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=[Verigator, NumberVerification])
+checked_by_the_provider = pytest.mark.parametrize("setup", [Verigator, NumberVerification], indirect=True)
+
+
+@pytest.fixture(params=[Verigator, NumberVerification, Omnichannel])
 def setup(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxSetup]:
     with ExitStack() as stack:
         setup = SandboxSetup(stack, request.param(), tls=True)
@@ -75,6 +78,7 @@ def test_control__an_honest_answer_lets_in(setup: SandboxSetup, alice: User) -> 
     assert browser.session[SESSION_KEY] == str(alice.pk)
 
 
+@checked_by_the_provider
 @pytest.mark.threat("M01", "M02", "M03", "M04", "M09", "M10")
 def test_lie_about_a_pin__lets_nobody_in(setup: SandboxSetup, alice: User) -> None:
     watch, logins = Watch(setup), 0
@@ -120,6 +124,7 @@ def test_bad_certificate__lets_nobody_in_and_sees_nothing(
         assert bad.calls() == 0
 
 
+@checked_by_the_provider
 @pytest.mark.threat("R04", "R05", "M06", "M07")
 @pytest.mark.parametrize("fault", ["headers that drip", "compressed"])
 def test_provider_that_stalls__costs_its_deadline_at_most(

@@ -124,3 +124,21 @@ def test_page__for_an_invalid_number_shows_all_phones(shop: Shop, sandbox: Sandb
     shop.start(shop.add_user())
 
     assert sandbox.last_pin(PHONE) in page(sandbox, "/?to=%3Cscript%3E").text
+
+
+@pytest.mark.parametrize(
+    ("channel", "label"),
+    [("sms", ""), ("whatsapp", "WhatsApp"), ("viber", "Viber"), ("rcs", "RCS"), ("call", "Voice call")],
+)
+def test_page__says_how_a_message_came(sandbox: Sandbox, channel: str, label: str) -> None:
+    sandbox.phones.send(PHONE, "Code 4711 & more", pin="4711", user_id="", channel=channel)
+
+    text = page(sandbox).text
+
+    assert f"UTC {label} Code 4711 & more".replace("  ", " ") in text
+
+
+def test_page__shows_a_message_without_a_pin(sandbox: Sandbox) -> None:
+    sandbox.phones.send(PHONE, "Your code is 6 1 2 3", pin="", user_id="", channel="call")
+
+    assert "Voice call Your code is 6 1 2 3" in page(sandbox).text

@@ -8,6 +8,7 @@ const phoneUrl = "/_sandbox/phone" + (selected ? `?to=${encodeURIComponent(selec
 const byId = (id) => document.getElementById(id);
 const [scroller, thread, devices, numbers, empty, state, form, attachError] =
   ["scroller", "thread", "devices", "numbers", "empty", "state", "attach", "attach-error"].map(byId);
+const LABELS = { whatsapp: "WhatsApp", viber: "Viber", rcs: "RCS", call: "Voice call" };
 const rendered = { thread: null, devices: null, numbers: null };
 let newest = "";
 
@@ -41,12 +42,14 @@ function messageItem(message) {
   const item = cloneTemplate("message-template", {
     to: message.to,
     sent: formatTime(message.sent),
+    label: LABELS[message.channel] ?? "",
     before: message.text.slice(0, start),
     pin: message.pin,
     after: message.text.slice(start + message.pin.length),
   });
+  item.dataset.channel = message.channel;
   const copy = item.querySelector(".copy");
-  copy.hidden = false;
+  copy.hidden = !message.pin;
   copy.dataset.pin = message.pin;
   copy.setAttribute("aria-label", `Copy PIN ${message.pin}`);
   return item;
@@ -59,7 +62,7 @@ function showThread(data) {
   if (!hasChanged("thread", items)) return;
   const first = newest === "";
   thread.replaceChildren(...items.map((each) => {
-    const item = each.pin ? messageItem(each)
+    const item = each.channel ? messageItem(each)
       : cloneTemplate("notice-template", { to: each.to, sent: formatTime(each.sent), text: each.text });
     if (!first && each.sent > newest) item.classList.add("new");
     return item;
