@@ -179,7 +179,8 @@ def ids() -> list[str]:
         ({"validity": 300, "pin_length": 4}, []),
         ({"validity": 299}, ["verigator.E020"]),
         ({"max_tries": 2, "retry_delay": 60}, ["verigator.W021"]),
-        ({"credentials_in_query": True}, ["verigator.W022"]),
+        ({"parameters_in": "query"}, []),
+        ({"parameters_in": "body"}, []),
         ({"total_timeout": 21}, ["verigator.W020"]),
     ],
 )
@@ -227,6 +228,8 @@ def test_service_command__is_not_for_this_backend(alice, sandbox):
         {"max_tries": 0},
         {"max_tries": True},
         {"retry_delay": 0},
+        {"parameters_in": "header"},
+        {"credentials_in_query": True},
         {"endpoint": "http://api2.messente.com"},
         {"backup_endpoint": "http://api3.messente.com"},
         {"total_timeout": 0},
