@@ -29,6 +29,7 @@ class VerigatorError(Exception):
         reason: a stable word for this kind of error, stored and logged.
         why: a word for the cause where no answer came ("refused", "unknown_ca", ...), or "".
         address: host and port that did not answer, or "".
+        provider_code: the provider's own code for the error ("105"), where its documents have it; else "".
         reference: what a PIN can be checked against although the answer to a start is lost, or "".
     """
 
@@ -45,6 +46,7 @@ class VerigatorError(Exception):
         retry_after: int | None = None,
         why: str = "",
         address: str = "",
+        provider_code: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -55,12 +57,15 @@ class VerigatorError(Exception):
         self.retry_after = retry_after
         self.why = why
         self.address = address
+        self.provider_code = provider_code
         self.reference = ""
 
     @property
     def details(self) -> dict[str, Any]:
         """Return what a log line shows of the error."""
-        known = {"reason": self.reason, "status": self.status}
+        known: dict[str, Any] = {"reason": self.reason, "status": self.status}
+        if self.provider_code:
+            known["provider_code"] = self.provider_code
         return known | ({"why": self.why, "address": self.address} if self.why else {})
 
     @property

@@ -50,13 +50,17 @@ def read_piece(response: requests.Response, size: int = PIECE) -> bytes:
     return piece
 
 
-def discard_body(response: requests.Response) -> None:
-    """Read a body that nobody wants, so that the connection can be used again, and close the response."""
+def drain(response: requests.Response) -> bytes:
+    """Read a body to its end, so that the connection can be used again, and close the response.
+
+    Returns b"" for one that is too long, or cannot be read.
+    """
     try:
         # http.client takes a 1xx for the answer, and the real one would follow.
         if response.status_code >= 200:
             with suppress(Exception):
-                read_body(response)
+                return read_body(response)
+        return b""
     finally:
         response.close()
 

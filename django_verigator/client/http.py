@@ -17,7 +17,7 @@ from requests.structures import CaseInsensitiveDict
 from django_verigator import __version__
 from django_verigator.exceptions import ConnectionFailedError, NoSuchResourceError, VerigatorError
 
-from .answers import BadAnswer, discard_body, parse_object, read_body, read_piece, require_identity
+from .answers import BadAnswer, drain, parse_object, read_body, read_piece, require_identity
 from .connections import BudgetedRequest, Sessions
 from .deadline import Budget
 from .errors import exchange_error, status_error
@@ -36,6 +36,7 @@ from .secrets import SecretBody, SecretText
 from .userlist import iter_users
 
 Result = TypeVar("Result")
+ReadError = Callable[[int, bytes], VerigatorError | None]
 
 logger = logging.getLogger("django_verigator.client")
 
@@ -65,6 +66,9 @@ class Transport:
         endpoint: the provider's address, before the paths; http:// is accepted for loopback hosts alone.
         headers: headers of each request, beside those that every request has; secret ones as ``SecretText``.
         idle_timeout: seconds of silence within a stream, which has no total.
+        read_error: is given status (400 and above) and body of an answer that is no success, b"" where the body cannot
+            be had. Returns the error that the body stands for, with words of ours, or None; then the status decides, as
+            after a BadAnswer. Whatever it returns gets the real status.
         connection: see ``ConnectionOptions``.
 
     Raises:
@@ -81,12 +85,14 @@ class Transport:
         *,
         headers: Mapping[str, str],
         idle_timeout: float = IDLE_TIMEOUT,
+        read_error: ReadError | None = None,
         **connection: Unpack[ConnectionArguments],
     ) -> None:
         mask_proxies(connection)
         self._options = ConnectionOptions(**connection)
         require_seconds(idle_timeout=idle_timeout)
         self._idle_timeout = idle_timeout
+        self._read_error = read_error
         self.endpoint = clean_endpoint(endpoint)
         self.total_timeout = self._options.total_timeout
         self._headers = {"User-Agent": f"django-verigator/{__version__}", "Accept-Encoding": "identity", **headers}
@@ -173,7 +179,7 @@ class Transport:
             nonlocal attempts
             attempts += 1
             try:
-                discard_body(self._open("DELETE", path, None)[0])
+                drain(self._open("DELETE", path, None)[0])
             except NoSuchResourceError:
                 # After a lost answer this says that the first attempt did it.
                 if attempts == 1:
@@ -247,9 +253,23 @@ class Transport:
             logger.debug('"%s %s HTTP/1.1" %s', method, path, response.status_code)
             if 200 <= response.status_code < 300:
                 return response, budget
-            discard_body(response)
-            error = status_error(response.status_code, method, path, response.headers.get("Retry-After"))
+            error = self._refusal(response, method, path)
         raise error
+
+    def _refusal(self, response: requests.Response, method: str, path: str) -> VerigatorError:
+        """Return the error of an answer that is no success, and close the response."""
+        status, body = response.status_code, drain(response)
+        error = status_error(status, method, path, response.headers.get("Retry-After"))
+        if self._read_error is None or status < 400:
+            return error
+        try:
+            better = self._read_error(status, body)
+        except BadAnswer:
+            return error
+        if better is None:
+            return error
+        better.status, better.method, better.path, better.retry_after = status, method, path, error.retry_after
+        return better
 
     def _prepare(self, method: str, path: str, body: SecretBody | None, budget: Budget) -> BudgetedRequest:
         # PreparedRequest.prepare() would merge, guess and quote, which is not wanted here and takes its time.
