@@ -11,12 +11,12 @@ from django.core.management import CommandError, call_command
 from django_verigator import events
 from django_verigator.client import Api
 from django_verigator.flows import support
-from django_verigator.models import VerigatorUser
+from django_verigator.models import Challenge, VerigatorUser
 from django_verigator.records import links
 from django_verigator.sandbox import Sandbox
 from tests.site.models import User
 
-from .conftest import PHONE
+from .conftest import PHONE, give_password
 
 BACKEND = "django_verigator.backends.verigator.VerigatorBackend"
 
@@ -205,6 +205,16 @@ def test_verigator_status__counts_and_shows_one_user(alice, capsys):
     assert PHONE not in printed
     with pytest.raises(CommandError, match='no user "nobody"'):
         call_command("verigator_status", "nobody")
+
+
+def test_verigator_status__says_what_became_of_messages(alice, browser, capsys):
+    give_password(browser)
+    Challenge.objects.update(delivery="undelivered", delivery_channel="sms", delivery_error="3\x1b", price="0.07000")
+    call_command("verigator_status", "alice")
+    assert "its message: undelivered (sms 3" in (printed := capsys.readouterr().out)
+    assert "\x1b" not in printed
+    call_command("verigator_status")
+    assert "messages of the last 24 hours that were undelivered: 1, price 0.07" in capsys.readouterr().out
 
 
 @pytest.mark.fault("N10")

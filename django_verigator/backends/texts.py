@@ -46,7 +46,7 @@ class TextBackend(BaseBackend):
         total_timeout: seconds that a text may take to be sent.
     """
 
-    methods = (METHOD_SMS,)
+    methods: tuple[str, ...] = (METHOD_SMS,)
     checks_pins_itself = True
 
     def __init__(

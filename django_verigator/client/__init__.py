@@ -1,4 +1,5 @@
-"""Clients of Messente's Verification API (``Api``) and Number Verification API (``NumberVerification``).
+"""Clients of Messente's Verification API (``Api``), Number Verification API (``NumberVerification``) and Omnichannel
+API (``Omnichannel``).
 
 They need ``requests`` and no Django project. ``__all__`` lists what other code may use:
 
@@ -12,8 +13,11 @@ if api.auth.verify(service_id, user.id, "0042"):
 """
 
 from .answers import BadAnswer
+from .deliveries import MessageStatus
 from .http import Transport, before_request
 from .number_verification import NumberVerification
+from .omnichannel import Omnichannel
+from .omnimessages import ChannelMessage, Omnimessage, WhatsAppTemplate
 from .options import ConnectionOptions, is_loopback
 from .results import Service, StartedMethod, User, Verification
 from .secrets import SecretText, json_body
@@ -23,8 +27,12 @@ __all__ = [
     "Api",
     "Auth",
     "BadAnswer",
+    "ChannelMessage",
     "ConnectionOptions",
+    "MessageStatus",
     "NumberVerification",
+    "Omnichannel",
+    "Omnimessage",
     "SecretText",
     "Service",
     "Services",
@@ -33,6 +41,7 @@ __all__ = [
     "User",
     "Users",
     "Verification",
+    "WhatsAppTemplate",
     "before_request",
     "is_loopback",
     "json_body",

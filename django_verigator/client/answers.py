@@ -110,12 +110,25 @@ def text_of(data: dict[str, Any], key: str) -> str:
     return value
 
 
-def id_of(data: dict[str, Any]) -> str:
-    """Return the ``id``, which may go into a path."""
-    value = text_of(data, "id")
-    if not _ID.match(value) or value in {".", ".."}:
-        raise BadAnswer("id is not in the form of an id")
+def id_of(data: dict[str, Any], key: str = "id") -> str:
+    """Return the id under a key, which may go into a path."""
+    value = text_of(data, key)
+    if not is_id(value):
+        raise BadAnswer(f"{key} is not in the form of an id")
     return value
+
+
+def is_id(value: str) -> bool:
+    """Say whether a text is in the form of an id, which may go into a path."""
+    return bool(_ID.match(value)) and value not in {".", ".."}
+
+
+def objects_of(data: dict[str, Any], key: str, most: int) -> list[dict[str, Any]]:
+    """Return the list of objects under a key, which must be there."""
+    values = data.get(key)
+    if not isinstance(values, list) or len(values) > most or not all(isinstance(each, dict) for each in values):
+        raise BadAnswer(f"{key} is missing or no short list of objects")
+    return values
 
 
 def auth_id_of(data: dict[str, Any]) -> str | None:

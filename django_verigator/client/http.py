@@ -68,7 +68,7 @@ class Transport:
         idle_timeout: seconds of silence within a stream, which has no total.
         read_error: is given status (400 and above) and body of an answer that is no success, b"" where the body cannot
             be had. Returns the error that the body stands for, with words of ours, or None; then the status decides, as
-            after a BadAnswer. Whatever it returns gets the real status.
+            after a BadAnswer. An error without a status gets that of the answer.
         connection: see ``ConnectionOptions``.
 
     Raises:
@@ -268,7 +268,8 @@ class Transport:
             return error
         if better is None:
             return error
-        better.status, better.method, better.path, better.retry_after = status, method, path, error.retry_after
+        better.status = better.status or status
+        better.method, better.path, better.retry_after = method, path, error.retry_after
         return better
 
     def _prepare(self, method: str, path: str, body: SecretBody | None, budget: Budget) -> BudgetedRequest:

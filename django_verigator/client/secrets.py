@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ def hide_values(values: Mapping[str, str] | None) -> dict[str, str]:
     return {key: SecretText(value) if isinstance(value, str) else value for key, value in (values or {}).items()}
 
 
-def json_body(**values: str) -> SecretBody:
+def json_body(**values: object) -> SecretBody:
     """Return the values as a JSON object."""
     return SecretBody(json.dumps(values).encode("ascii"))
 
@@ -80,6 +81,21 @@ def service_auth(username: str, password: str) -> SecretText | None:
     if not HEADER_TEXT.match(username) or not HEADER_TEXT.match(password):
         return None
     return SecretText(f"{username}:{password}")
+
+
+def basic_auth(username: str, password: str) -> SecretText | None:
+    """Return the value of Authorization (protocol: RFC 7617, UTF-8), or None if the credentials cannot be sent in it. A
+    username must not have a colon, at which the provider splits.
+    """
+    if not isinstance(username, str) or not isinstance(password, str) or ":" in username:
+        return None
+    if not (username and password and username.isprintable() and password.isprintable()):
+        return None
+    try:
+        pair = SecretText(f"{username}:{password}").encode("utf-8")
+    except UnicodeEncodeError:
+        return None
+    return SecretText(f"Basic {base64.b64encode(pair).decode('ascii')}")
 
 
 def require_text(**values: object) -> None:

@@ -23,7 +23,7 @@ class ProviderConfig:
         legacy_auth_id: add ``auth_id`` to the answer of a start, as the API did until September 2017.
         strict: serve only the documented paths, without the aliases for known mistakes in clients and documentation.
         path_prefix: also serve the API below this path, as a proxy would.
-        senders: the sender names that the Number Verification API accepts; empty accepts any.
+        senders: the sender names that the Number Verification and Omnichannel APIs accept; empty accepts any.
 
     Raises:
         ValueError: a value is out of range, or there is no usable account.

@@ -28,6 +28,11 @@ class ControlApi:
             "phone": {"GET": self._show_phone},
             "devices": {"GET": self._list_devices, "POST": self._attach_device, "DELETE": self._detach_device},
             "faults": {"GET": self._list_faults, "POST": self._add_fault, "DELETE": self._clear_faults},
+            "deliveries": {
+                "GET": self._list_deliveries,
+                "POST": self._order_delivery,
+                "DELETE": self._clear_deliveries,
+            },
             "calls": {"GET": self._list_calls, "DELETE": self._clear_calls},
             "clock": {"GET": self._show_clock, "POST": self._advance_clock},
             "reset": {"POST": self._reset},
@@ -84,6 +89,17 @@ class ControlApi:
     def _clear_faults(self, request: Request) -> Response:
         fault_id = request.parameter("id")
         self._provider.fault_registry.clear(_integer(fault_id) if fault_id else None)
+        return json_response(HTTPStatus.OK, {})
+
+    def _list_deliveries(self, _request: Request) -> Response:
+        return json_response(HTTPStatus.OK, {"deliveries": self._provider.ordered_deliveries()})
+
+    def _order_delivery(self, request: Request) -> Response:
+        values = {"to": None, "status": None, **request.json_object()}
+        return json_response(HTTPStatus.CREATED, self._provider.order_delivery(**values))
+
+    def _clear_deliveries(self, _request: Request) -> Response:
+        self._provider.clear_deliveries()
         return json_response(HTTPStatus.OK, {})
 
     def _list_calls(self, request: Request) -> Response:

@@ -5,6 +5,8 @@ Every account is compared, each in constant time, so that the delay of an answer
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 from collections.abc import Mapping
 
@@ -22,6 +24,19 @@ def account_of_header(accounts: Mapping[str, str], header: str) -> str | None:
             if hmac.compare_digest(sent, expected):
                 found = username
     return found
+
+
+def account_of_basic_auth(accounts: Mapping[str, str], header: str) -> str | None:
+    """Return the username for the value of an Authorization header of HTTP Basic (RFC 7617), or None."""
+    scheme, _, encoded = header.strip(" \t").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return None
+    username, _, password = pair.partition(":")
+    return account_of_parameters(accounts, username, password)
 
 
 def account_of_parameters(accounts: Mapping[str, str], username: str, password: str) -> str | None:

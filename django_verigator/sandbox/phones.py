@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import NamedTuple, cast
 
@@ -14,6 +15,7 @@ MAX_STORED_MESSAGES = 10_000
 MAX_LISTED_MESSAGES = 1_000
 MAX_LISTED_NOTICES = 20
 RECENT_PINS = 10
+_PIN = re.compile(r"(?<![0-9])[0-9]{4,16}(?![0-9])")
 
 
 class Message(NamedTuple):
@@ -46,6 +48,12 @@ class Device(NamedTuple):
     phone_number: str
     secret: str
     attached: float
+
+
+def pin_in(text: str) -> str:
+    """Return the first run of 4 to 16 digits in a text that somebody else has written, or ""."""
+    found = _PIN.search(text)
+    return found[0] if found else ""
 
 
 class Phones:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from . import totp
@@ -14,9 +15,12 @@ from .fault_registry import FaultRegistry
 from .http_messages import Request, Response
 from .number_verification_api import NumberVerificationApi
 from .number_verifications import NumberVerifications
+from .omnichannel_api import OmnichannelApi
+from .omnimessages import Omnimessages
+from .ordered_deliveries import delivery_json, parse_delivery
 from .phone_numbers import parse_phone_number
 from .phones import MAX_LISTED_MESSAGES, Device, Phones
-from .routing import NUMBER_VERIFICATION, OPERATIONS, VERIFICATION, Route, Router
+from .routing import NUMBER_VERIFICATION, OMNICHANNEL, OPERATIONS, VERIFICATION, Route, Router
 from .store import Store
 from .verification_api import VerificationApi
 
@@ -31,10 +35,20 @@ class Api(Protocol):
 class Provider:
     """Hold the state of one simulated provider.
 
+    Args:
+        post_report: is given the address and the JSON of each delivery report that a caller wants posted; the default
+            posts none.
+
     Methods take phone numbers in any usual form, and raise ValueError for a text that is not a phone number.
     """
 
-    def __init__(self, store: Store, clock: Clock, config: ProviderConfig) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        config: ProviderConfig,
+        post_report: Callable[[str, dict[str, Any]], None] = lambda url, data: None,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.phones = Phones(store, clock)
@@ -44,9 +58,11 @@ class Provider:
         self.router = Router(strict=config.strict, path_prefix=config.path_prefix)
         authentications = Authentications(store, clock, self.phones, config)
         self._number_verifications = NumberVerifications(store, clock, self.phones, config)
+        self._omnimessages = Omnimessages(store, clock, self.phones, post_report)
         self._apis: dict[str, Api] = {
             VERIFICATION: VerificationApi(store, self.directory, authentications, config),
             NUMBER_VERIFICATION: NumberVerificationApi(store, self._number_verifications, config),
+            OMNICHANNEL: OmnichannelApi(self._omnimessages, clock, config),
         }
 
     def handle(self, request: Request, route: Route) -> Response:
@@ -61,17 +77,17 @@ class Provider:
         return self._apis[route.api].handle(request, route)
 
     def messages(self, to: str | None = None, *, limit: int = MAX_LISTED_MESSAGES) -> list[dict[str, Any]]:
-        """Return the newest ``limit`` SMS to one number or to all, newest last."""
+        """Return the newest ``limit`` messages to one number or to all, newest last."""
         number = parse_phone_number(to) if to is not None else None
         self._send_due_messages()
         messages = self.phones.messages(number, limit=limit)
         return [{**message._asdict(), "sent": format_time(message.sent)} for message in messages]
 
     def last_pin(self, to: str) -> str:
-        """Return the PIN in the newest SMS to this number.
+        """Return the PIN in the newest message to this number.
 
         Raises:
-            LookupError: the number has received no SMS.
+            LookupError: the number has received no message.
         """
         number = parse_phone_number(to)
         self._send_due_messages()
@@ -133,6 +149,28 @@ class Provider:
         """Cancel all faults."""
         self.fault_registry.clear()
 
+    def order_delivery(self, /, to: str, status: str, **values: Any) -> dict[str, Any]:
+        """Decide what becomes of the next messages of the Omnichannel API to a number, and return the order as JSON.
+
+        Args:
+            status: "UNDELIV", "SEEN", ...; without an order it is "DELIVRD", at once.
+            values: ``err`` (0 to 10, or 999), ``channel`` (this one alone), ``times`` (for how many messages; 1).
+
+        Raises:
+            ValueError: a value is wrong.
+        """
+        delivery = parse_delivery({"to": to, "status": status, **values})
+        self._omnimessages.order(delivery)
+        return delivery_json(delivery)
+
+    def ordered_deliveries(self) -> list[dict[str, Any]]:
+        """Return the orders that still hold, oldest first."""
+        return [delivery_json(delivery) for delivery in self._omnimessages.orders()]
+
+    def clear_deliveries(self) -> None:
+        """Cancel all of them."""
+        self._omnimessages.clear_orders()
+
     def calls(self, *, operation: str | None = None, user_id: str | None = None) -> list[dict[str, Any]]:
         """Return the API calls so far, oldest first, of one operation or user if given."""
         return self.call_log.calls(operation=operation, user_id=user_id)
@@ -150,8 +188,9 @@ class Provider:
         self.clock.advance(seconds)
 
     def reset(self) -> None:
-        """Delete services, users, messages, devices, faults and calls, and set the clock right."""
+        """Delete services, users, messages, devices, faults, orders and calls, and set the clock right."""
         self.clear_faults()
+        self._omnimessages.clear()
         self.store.clear()
         self.clear_calls()
         self.clock.offset = 0.0
@@ -159,6 +198,7 @@ class Provider:
     def _send_due_messages(self) -> None:
         with self.store.transaction():
             self._number_verifications.send_due()
+        self._omnimessages.send_due()
 
     def _device_json(self, device: Device) -> dict[str, Any]:
         now = self.clock.now()

@@ -18,6 +18,9 @@ OPERATIONS = (
     "auth.verify",
     "verify.start",
     "verify.pin",
+    "omnimessage.send",
+    "omnimessage.status",
+    "omnimessage.cancel",
 )
 # Below /v1/service/service; from the route lists of Messente's clients (Python, Java).
 PATHS: dict[str, dict[str, str]] = {
@@ -31,7 +34,13 @@ PATHS: dict[str, dict[str, str]] = {
 UNDOCUMENTED_PATHS = ("/*/user/*",)
 COMPATIBLE_PREFIX = "compat200"
 NUMBER_VERIFICATION_METHODS = ("GET", "POST")
-VERIFICATION, NUMBER_VERIFICATION = "verification", "number_verification"
+# Below /v1/omnimessage; from Messente's OpenAPI file.
+OMNICHANNEL_PATHS: dict[str, dict[str, str]] = {
+    "": {"POST": "omnimessage.send"},
+    "/*": {"DELETE": "omnimessage.cancel"},
+    "/*/status": {"GET": "omnimessage.status"},
+}
+VERIFICATION, NUMBER_VERIFICATION, OMNICHANNEL = "verification", "number_verification", "omnichannel"
 """The APIs. A path of none of them is answered as the Verification API does."""
 
 
@@ -75,10 +84,22 @@ class Router:
                 operation = f"verify.{segments[-1]}" if request.method in NUMBER_VERIFICATION_METHODS else ""
                 return Route(operation, allowed_methods=NUMBER_VERIFICATION_METHODS, api=NUMBER_VERIFICATION)
         for prefix in self._prefixes:
+            root = [*prefix, "v1", "omnimessage"]
+            if segments[: len(root)] == root:
+                return self._resolve_omnimessage(segments[len(root) :], request.method)
+        for prefix in self._prefixes:
             root = [*prefix, "v1", "service"]
             if segments[: len(root)] == root:
                 return self._resolve_service(segments[len(root) :], request.method, prefix == [COMPATIBLE_PREFIX])
         return Route()
+
+    def _resolve_omnimessage(self, parts: list[str], method: str) -> Route:
+        shape = "".join("/*" if index == 0 else f"/{part}" for index, part in enumerate(parts))
+        methods = OMNICHANNEL_PATHS.get(shape)
+        if methods is None:
+            return Route()
+        operation = methods.get("GET" if method == "HEAD" else method, "")
+        return Route(operation, allowed_methods=tuple(methods), api=OMNICHANNEL, resource_id="".join(parts[:1]))
 
     def _resolve_service(self, parts: list[str], method: str, creates_with_200: bool) -> Route:
         if parts[:1] == ["service"]:

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from .allowed_hosts import AllowedHosts, is_loopback
 from .application import Application
+from .callbacks import CallbackSender
 from .clock import Clock
 from .config import ProviderConfig
 from .handler import RequestHandler
@@ -38,7 +39,8 @@ class Sandbox(Provider):
         create_status, pin_length, pin_validity, max_tries, legacy_auth_id, strict, path_prefix, senders: see
             ``ProviderConfig``; ``pin_length`` is in digits, ``pin_validity`` in seconds.
         clock: returns the time, in seconds since 1970 (UTC).
-        allow_remote: permits a ``host`` that other machines can reach. They can then read every PIN.
+        allow_remote: permits a ``host`` that other machines can reach. They can then read every PIN. Delivery reports
+            are posted to other machines too.
         allow_hosts: names besides localhost that a Host header may carry, as ``name`` or ``name:port``.
         certfile, keyfile: serve HTTPS with this certificate and key.
 
@@ -83,7 +85,8 @@ class Sandbox(Provider):
                 senders=tuple(senders),
             )
             tls = _tls_context(certfile, keyfile)
-            super().__init__(Store(db), Clock(clock), config)
+            self._callbacks = CallbackSender(allow_remote=allow_remote)
+            super().__init__(Store(db), Clock(clock), config, self._callbacks.post)
         self._listen(host, port, allow_hosts, tls)
 
     def _listen(self, host: str, port: int, allow_hosts: Collection[str], tls: ssl.SSLContext | None) -> None:
@@ -113,6 +116,7 @@ class Sandbox(Provider):
         """End every call and close every connection and the store. Idempotent."""
         if not self._stopped:
             self._stopped = True
+            self._callbacks.stop()
             self._server.stop()
             self.store.close()
 

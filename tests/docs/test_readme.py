@@ -39,8 +39,8 @@ def _settings_blocks() -> list[Block]:
 
 
 def test_settings_shown__can_be_used_and_those_for_tests_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VERIGATOR_USERNAME", "user")
-    monkeypatch.setenv("VERIGATOR_PASSWORD", "secret")
+    monkeypatch.setenv("MESSENTE_USERNAME", "user")
+    monkeypatch.setenv("MESSENTE_PASSWORD", "secret")
     names: dict[str, Any] = {"os": os}
     shown = []
     for block in _settings_blocks():

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandParser
-from django.db.models import Count
+from django.db.models import Count, Sum
+from django.utils import timezone
 
 from django_verigator import conf, phone, shown
 from django_verigator.backends import Circuit, backends
@@ -45,8 +47,17 @@ class Command(BaseCommand):
         self.stdout.write(f"with a number that cannot be used, asked for another one at login: {unusable}")
         stopped = VerigatorUser.objects.filter(consecutive_failures__gte=conf.consecutive_failures()).count()
         self.stdout.write(f"stopped after too many wrong PINs: {stopped}")
+        for delivery, count, price in self._deliveries():
+            cost = f", price {price}" if price is not None else ""
+            self.stdout.write(f"messages of the last 24 hours that were {delivery}: {count}{cost}")
         where = "the provider" if record_backend() else "a provider that BACKENDS does not list"
         self.stdout.write(f"to be deleted at {where}: {RemoteDeletion.objects.count()}")
+
+    def _deliveries(self) -> Any:
+        """Yield how many messages came how far, and for how much, as the providers report it."""
+        since = timezone.now() - timedelta(days=1)
+        reported = Challenge.objects.filter(created_at__gte=since).exclude(delivery="")
+        return reported.values_list("delivery").annotate(Count("pk"), Sum("price")).order_by("delivery")
 
     def _show_user(self, username: str) -> None:
         user = find_user(username)
@@ -77,3 +88,6 @@ class Command(BaseCommand):
         last = Challenge.objects.filter(user_id=user.pk).order_by("-created_at").first()
         if last is not None:
             self.stdout.write(f"last challenge: {last.get_outcome_display()} at {last.created_at}")
+            if last.delivery:
+                how = " ".join(filter(None, (last.delivery_channel, last.delivery_error)))
+                self.stdout.write(f"its message: {last.delivery}{f' ({shown.one_line(how)})' if how else ''}")
