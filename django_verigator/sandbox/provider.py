@@ -20,8 +20,10 @@ from .omnimessages import Omnimessages
 from .ordered_deliveries import delivery_json, parse_delivery
 from .phone_numbers import parse_phone_number
 from .phones import MAX_LISTED_MESSAGES, Device, Phones
-from .routing import NUMBER_VERIFICATION, OMNICHANNEL, OPERATIONS, VERIFICATION, Route, Router
+from .routing import NUMBER_VERIFICATION, OMNICHANNEL, OPERATIONS, TWILIO_VERIFY, VERIFICATION, Route, Router
 from .store import Store
+from .twilio_verifications import TwilioVerifications
+from .twilio_verify_api import TwilioVerifyApi
 from .verification_api import VerificationApi
 
 DEFAULT_ISSUER = "Verigator"
@@ -63,6 +65,7 @@ class Provider:
             VERIFICATION: VerificationApi(store, self.directory, authentications, config),
             NUMBER_VERIFICATION: NumberVerificationApi(store, self._number_verifications, config),
             OMNICHANNEL: OmnichannelApi(self._omnimessages, clock, config),
+            TWILIO_VERIFY: TwilioVerifyApi(store, TwilioVerifications(store, clock, self.phones, config), config),
         }
 
     def handle(self, request: Request, route: Route) -> Response:

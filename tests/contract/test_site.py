@@ -18,7 +18,7 @@ from tests.deadlines import in_time
 from tests.site.models import User
 
 from .contract import BREAKS, STALLS
-from .setups import NumberVerification, SandboxSetup, Verigator
+from .setups import NumberVerification, SandboxSetup, TwilioVerify, Verigator
 
 PIN_PAGE = "/accounts/verify/"
 CERTIFICATES = ["selfsigned.pem", "wronghost.pem", "expired.pem"]
@@ -28,7 +28,7 @@ ERRORS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=[Verigator, NumberVerification])
+@pytest.fixture(params=[Verigator, NumberVerification, TwilioVerify])
 def setup(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxSetup]:
     with ExitStack() as stack:
         setup = SandboxSetup(stack, request.param(), tls=True)
