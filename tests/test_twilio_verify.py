@@ -10,9 +10,9 @@ from django.contrib.auth import SESSION_KEY
 from django.test import Client, override_settings
 
 from django_verigator.backends import Recipient, locmem
-from django_verigator.backends.circuit import Circuit, CircuitState
+from django_verigator.backends.circuit import Circuit, CircuitState, protected_call
 from django_verigator.backends.twilio_verify import TwilioVerifyBackend
-from django_verigator.exceptions import NoSuchResourceError, NoSuchServiceError, ThrottledError
+from django_verigator.exceptions import InvalidDataError, NoSuchResourceError, NoSuchServiceError, ThrottledError
 from django_verigator.models import Challenge
 from django_verigator.sandbox import Sandbox
 
@@ -35,6 +35,11 @@ def sandbox() -> Iterator[Sandbox]:
 
 def make(sandbox: Sandbox, **options: Any) -> TwilioVerifyBackend:
     return TwilioVerifyBackend("default", endpoint=sandbox.url, service_sid=SERVICE_SID, **{**ACCOUNT, **options})
+
+
+def block(sandbox: Sandbox, code: int) -> None:
+    body = {"code": code, "message": "blocked", "more_info": "x", "status": 403}
+    sandbox.add_fault("status", status=403, body=body, operation="twilio.start")
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_sixth_send__is_throttled(sandbox: Sandbox) -> None:
 )
 def test_options__that_cannot_be_used_are_refused_without_their_values(options: dict[str, Any]) -> None:
     given = {"account_sid": "canary", "auth_token": "canary", "service_sid": SERVICE_SID, **options}
-    with pytest.raises(ValueError, match="OPTIONS|must") as caught:
+    with pytest.raises(ValueError, match=r"OPTIONS|must") as caught:
         TwilioVerifyBackend("default", **given)
     assert "canary" not in str(caught.value)
 
@@ -118,7 +123,7 @@ def test_login__the_code_is_sent_again_by_a_call(site: Any, sandbox: Sandbox, al
     browser = Client()
     give_password(browser)
     Challenge.objects.update(resend_at=None)
-    assert browser.post(RESEND, {"way": "call"})["Location"] == PIN_PAGE
+    assert browser.post(RESEND, {"way": "other", "method": "call"})["Location"] == PIN_PAGE
     assert [message["channel"] for message in sandbox.messages(PHONE)] == ["sms", "call"]
     first, second = Challenge.objects.order_by("pk")
     assert first.reference == second.reference
@@ -144,15 +149,19 @@ def test_second_user_with_the_number__waits_until_the_code_is_over(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("code", [60410, 60412, 60413, 60605, 60205, 60200])
-def test_blocked_number__goes_to_no_other_provider_and_opens_no_circuit(
-    site: Any, sandbox: Sandbox, alice: Any, code: int
-) -> None:
-    body = {"code": code, "message": "blocked", "more_info": "x", "status": 403}
-    sandbox.add_fault("status", status=403, body=body, operation="twilio.start")
-    for _ in range(10):
-        give_password(Client())
+def test_blocked_number__goes_to_no_other_provider(site: Any, sandbox: Sandbox, alice: Any, code: int) -> None:
+    block(sandbox, code)
+    give_password(Client())
     assert locmem.outbox == []
-    assert {challenge.outcome for challenge in Challenge.objects.all()} == {"unavailable"}
+    assert Challenge.objects.get().outcome == "unavailable"
+
+
+def test_blocked_numbers__open_no_circuit(sandbox: Sandbox) -> None:
+    block(sandbox, 60410)
+    backend = make(sandbox)
+    for _ in range(20):
+        with pytest.raises(InvalidDataError), protected_call(backend):
+            backend.start(ALICE, "sms")
     assert Circuit("default").state == CircuitState.CLOSED
 
 

@@ -212,5 +212,5 @@ def test_arguments__that_cannot_be_used_are_not_repeated(arguments: tuple[str, s
 
 @pytest.mark.parametrize("call", [lambda api: api.start(NUMBER, "email"), lambda api: api.check(f"{SID}/x", CODE)])
 def test_arguments__are_refused_before_a_request(api: TwilioVerify, call: Any) -> None:
-    with pytest.raises(ValueError, match="channel|sid"):
+    with pytest.raises(ValueError, match=r"channel|sid"):
         call(api)
