@@ -123,7 +123,7 @@ def test_login__the_code_is_sent_again_by_a_call(site: Any, sandbox: Sandbox, al
     browser = Client()
     give_password(browser)
     Challenge.objects.update(resend_at=None)
-    assert browser.post(RESEND, {"way": "other", "method": "call"})["Location"] == PIN_PAGE
+    assert browser.post(RESEND, {"method": "call"})["Location"] == PIN_PAGE
     assert [message["channel"] for message in sandbox.messages(PHONE)] == ["sms", "call"]
     first, second = Challenge.objects.order_by("pk")
     assert first.reference == second.reference
