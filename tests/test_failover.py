@@ -161,7 +161,7 @@ def test_another_way__is_not_offered_where_there_is_none(alice, browser, use):
 
 
 @pytest.mark.threat("R15")
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("status", [400, 403, 422])
 def test_number_that_is_refused__is_not_offered_to_the_next(alice, browser, status):
     locmem.fail_next(InvalidDataError(status=status), alias="first")
     give_password(browser)

@@ -1,5 +1,5 @@
 """Clients of Messente's Verification API (``Api``), Number Verification API (``NumberVerification``) and Omnichannel
-API (``Omnichannel``).
+API (``Omnichannel``), and of Twilio Verify (``TwilioVerify``).
 
 They need ``requests`` and no Django project. ``__all__`` lists what other code may use:
 
@@ -22,6 +22,7 @@ from .omnimessages import ChannelMessage, Omnimessage, WhatsAppTemplate
 from .options import ConnectionOptions, is_loopback
 from .results import Service, StartedMethod, User, Verification
 from .secrets import SecretText, form_text, json_body
+from .twilio_verify import StartedVerification, TwilioVerify
 from .verigator import Api, Auth, Services, Users
 
 __all__ = [
@@ -38,7 +39,9 @@ __all__ = [
     "Service",
     "Services",
     "StartedMethod",
+    "StartedVerification",
     "Transport",
+    "TwilioVerify",
     "User",
     "Users",
     "Verification",

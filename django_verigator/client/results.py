@@ -57,7 +57,7 @@ class Verification:
         verified: the code was right.
         status: why not, with the keys ``throttled``, ``expired``, ``invalid`` and ``result`` (a word such as
             "INVALID"); None on success and where the provider gave no reason.
-        method: "sms" or "totp" if the provider said, else None.
+        method: "sms", "totp", "call" or "whatsapp" if the provider said, else None.
     """
 
     verified: bool

@@ -6,7 +6,8 @@ or belongs to another kind of fault is an error. Every fault takes:
 ===============  ======================================================================================================
 ``fault``        the kind, see below; required
 ``operation``    which calls: ``services.create|get|delete``, ``users.create|list|get|delete``, ``auth.start|verify``,
-                 ``verify.start|pin``, ``sms.send``, ``omnimessage.send|status|cancel``; default: all
+                 ``verify.start|pin``, ``sms.send``, ``omnimessage.send|status|cancel``,
+                 ``twilio.start|check|fetch|update``; default: all
 ``user_id``      only calls about this user
 ``path``         only calls whose path matches this pattern (``*`` stands for anything)
 ``times``        how many calls it applies to; default: every call until it is cleared

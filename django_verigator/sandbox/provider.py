@@ -20,9 +20,20 @@ from .omnimessages import Omnimessages
 from .ordered_deliveries import delivery_json, parse_delivery
 from .phone_numbers import parse_phone_number
 from .phones import MAX_LISTED_MESSAGES, Device, Phones
-from .routing import NUMBER_VERIFICATION, OMNICHANNEL, OPERATIONS, SMS_API, VERIFICATION, Route, Router
+from .routing import (
+    NUMBER_VERIFICATION,
+    OMNICHANNEL,
+    OPERATIONS,
+    SMS_API,
+    TWILIO_VERIFY,
+    VERIFICATION,
+    Route,
+    Router,
+)
 from .sms_api import SmsApi
 from .store import Store
+from .twilio_verifications import TwilioVerifications
+from .twilio_verify_api import TwilioVerifyApi
 from .verification_api import VerificationApi
 
 DEFAULT_ISSUER = "Verigator"
@@ -65,6 +76,7 @@ class Provider:
             NUMBER_VERIFICATION: NumberVerificationApi(store, self._number_verifications, config),
             OMNICHANNEL: OmnichannelApi(self._omnimessages, clock, config),
             SMS_API: SmsApi(self.phones, config),
+            TWILIO_VERIFY: TwilioVerifyApi(store, TwilioVerifications(store, clock, self.phones, config), config),
         }
 
     def handle(self, request: Request, route: Route) -> Response:

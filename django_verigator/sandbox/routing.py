@@ -22,6 +22,10 @@ OPERATIONS = (
     "omnimessage.status",
     "omnimessage.cancel",
     "sms.send",
+    "twilio.start",
+    "twilio.check",
+    "twilio.fetch",
+    "twilio.update",
 )
 # Below /v1/service/service; from the route lists of Messente's clients (Python, Java).
 PATHS: dict[str, dict[str, str]] = {
@@ -42,7 +46,14 @@ OMNICHANNEL_PATHS: dict[str, dict[str, str]] = {
     "/*/status": {"GET": "omnimessage.status"},
 }
 SMS_METHODS = ("GET", "POST")
+# Below /v2/Services; from the package twilio.
+TWILIO_PATHS: dict[str, dict[str, str]] = {
+    "/*/Verifications": {"POST": "twilio.start"},
+    "/*/Verifications/*": {"GET": "twilio.fetch", "POST": "twilio.update"},
+    "/*/VerificationCheck": {"POST": "twilio.check"},
+}
 VERIFICATION, NUMBER_VERIFICATION, OMNICHANNEL, SMS_API = "verification", "number_verification", "omnichannel", "sms"
+TWILIO_VERIFY = "twilio_verify"
 """The APIs. A path of none of them is answered as the Verification API does."""
 
 
@@ -54,7 +65,7 @@ class Route(NamedTuple):
         allowed_methods: what the path accepts; empty for an unknown path.
         creates_with_200: a POST answers 200 instead of 201, because it came in below ``/compat200``.
         api: the API that the path belongs to.
-        resource_id: the id in the path of an API that has neither services nor users.
+        resource_id: the id in the path of an API that has no users.
     """
 
     operation: str = ""
@@ -93,6 +104,10 @@ class Router:
             if segments[: len(root)] == root:
                 return self._resolve_omnimessage(segments[len(root) :], request.method)
         for prefix in self._prefixes:
+            root = [*prefix, "v2", "Services"]
+            if segments[: len(root)] == root:
+                return _resolve_twilio(segments[len(root) :], request.method)
+        for prefix in self._prefixes:
             root = [*prefix, "v1", "service"]
             if segments[: len(root)] == root:
                 return self._resolve_service(segments[len(root) :], request.method, prefix == [COMPATIBLE_PREFIX])
@@ -119,3 +134,11 @@ class Router:
         operation = methods.get("GET" if method == "HEAD" else method, "")
         service_id, user_id = (*parts[0:1], *parts[2:3], "", "")[:2]
         return Route(operation, service_id, user_id, tuple(methods), creates_with_200)
+
+
+def _resolve_twilio(parts: list[str], method: str) -> Route:
+    shape = "".join("/*" if index % 2 == 0 else f"/{part}" for index, part in enumerate(parts))
+    methods = TWILIO_PATHS.get(shape, {})
+    operation = methods.get("GET" if method == "HEAD" else method, "")
+    service_sid, sid = (*parts[0:1], *parts[2:3], "", "")[:2]
+    return Route(operation, service_sid, "", tuple(methods), api=TWILIO_VERIFY, resource_id=sid)

@@ -19,6 +19,7 @@ TABLES = (
     "device",
     "number_session",
     "trusted_cookie",
+    "twilio_verification",
 )
 SCHEMA_V1 = """
 CREATE TABLE service (
@@ -57,6 +58,10 @@ CREATE TABLE trusted_cookie (
 """
 SCHEMA_V3 = """
 ALTER TABLE message ADD COLUMN channel TEXT NOT NULL DEFAULT 'sms';
+CREATE TABLE twilio_verification (
+    sid TEXT PRIMARY KEY, account TEXT NOT NULL, service_sid TEXT NOT NULL, phone_number TEXT NOT NULL,
+    pin TEXT NOT NULL, channel TEXT NOT NULL, started REAL NOT NULL, updated REAL NOT NULL, checks INTEGER NOT NULL,
+    attempts TEXT NOT NULL, UNIQUE (account, service_sid, phone_number));
 """
 SCHEMAS = (SCHEMA_V1, SCHEMA_V2, SCHEMA_V3)
 """What each version has added. A file of an earlier version gets what it lacks when it is opened."""

@@ -32,7 +32,7 @@ from tests.deadlines import in_time
 
 ALICE, BOB = "+37255500067", "+37255500068"
 CANARIES = ("canary-user", "canary-password")
-PIN = "271828182845"  # too long to be in an id by chance
+PIN = "2718281828"  # too long to be in an id by chance
 
 
 class Setup(ABC):
@@ -50,7 +50,14 @@ class Setup(ABC):
 
 
 class LimitsSetup(Setup):
+    """Attributes:
+    life: seconds for which a code is good.
+    forgets: what has expired is gone, so that there is no verdict on it.
+    """
+
     tries: ClassVar[int] = 5
+    life: ClassVar[int] = 300
+    forgets: ClassVar[bool] = False
 
     @abstractmethod
     def wait(self, seconds: float) -> None:
@@ -61,7 +68,10 @@ class WireSetup(Setup):
     """Attributes:
     strange_starts, strange_checks: answers that the provider never gives, as keyword arguments of ``answer``; the
         latter are no verdict, or contradict themselves.
+    reference: of a code that was started in better days, in the provider's form.
     """
+
+    reference: ClassVar[str] = "reference"
 
     strange_starts: ClassVar[dict[str, dict[str, Any]]] = {}
     strange_checks: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -157,12 +167,16 @@ class BackendContract:
         assert setup.backend.check(to, right, started.reference).verified is True
 
     def test_check__pin_of_another_user_is_wrong(self, setup: Setup) -> None:
-        alice, bob = recipient(setup.backend), recipient(setup.backend, BOB, "bob")
-        references = [setup.backend.start(to, METHOD_SMS).reference for to in (alice, bob)]
-        if setup.last_pin(ALICE) == setup.last_pin(BOB):
-            references[1] = setup.backend.start(bob, METHOD_SMS).reference
-        assert is_refused(setup, alice, setup.last_pin(BOB), references[0])
-        assert setup.backend.check(bob, setup.last_pin(BOB), references[1]).verified is True
+        alice = recipient(setup.backend)
+        reference = setup.backend.start(alice, METHOD_SMS).reference
+        # Somebody else each time, since a second start may send the same PIN again.
+        for number in (BOB, *(f"{BOB[:-1]}{digit}" for digit in range(7))):
+            bob = recipient(setup.backend, number, f"bob{number[-1]}")
+            other = setup.backend.start(bob, METHOD_SMS).reference
+            if setup.last_pin(number) != setup.last_pin(ALICE):
+                break
+        assert is_refused(setup, alice, setup.last_pin(number), reference)
+        assert setup.backend.check(bob, setup.last_pin(number), other).verified is True
 
     def test_check__what_was_never_started_is_refused(self, setup: Setup) -> None:
         to = recipient(setup.backend)
@@ -239,38 +253,34 @@ class BackendContract:
 
 
 class ExpiryContract:
-    """For codes that expire after five minutes."""
+    """For codes that expire."""
 
     def test_check__code_that_expired(self, setup: LimitsSetup) -> None:
         to = recipient(setup.backend)
         started = setup.backend.start(to, METHOD_SMS)
-        setup.wait(301)
-        verdict = setup.backend.check(to, setup.last_pin(ALICE), started.reference)
+        pin = setup.last_pin(ALICE)
+        setup.wait(setup.life + 1)
+        if setup.forgets:
+            with pytest.raises(NoSuchResourceError):
+                setup.backend.check(to, pin, started.reference)
+            return
+        verdict = setup.backend.check(to, pin, started.reference)
         assert verdict == Checked(False, expired=True, method=verdict.method)
         assert verdict.method in ("", METHOD_SMS)
 
 
 class LimitsContract(ExpiryContract):
-    """For providers whose codes expire after five minutes, and who count wrong tries."""
+    """For providers whose codes expire, and who count wrong tries."""
 
     def test_check__too_many_tries(self, setup: LimitsSetup) -> None:
         to = recipient(setup.backend)
         started = setup.backend.start(to, METHOD_SMS)
         pin = setup.last_pin(ALICE)
         verdicts = [setup.backend.check(to, wrong(pin), started.reference) for _ in range(setup.tries)]
-        assert verdicts == [Checked(False, method=METHOD_SMS)] * setup.tries
-        assert setup.backend.check(to, pin, started.reference) == Checked(False, throttled=True, method=METHOD_SMS)
-
-    @pytest.mark.threat("M01", "M02", "M09", "M10")
-    def test_strange_answer_to_a_check__is_never_a_yes(self, setup: WireSetup) -> None:
-        to = recipient_of_before(setup)
-        assert len(setup.strange_checks) > 20
-        for name, answer in setup.strange_checks.items():
-            setup.answer(**answer)
-            verdicts: list[bool] = []
-            with suppress(VerigatorError):
-                verdicts.append(setup.backend.check(to, PIN, "reference").verified)
-            assert verdicts in ([], [False]), name
+        method = verdicts[0].method
+        assert method in ("", METHOD_SMS)
+        assert verdicts == [Checked(False, method=method)] * setup.tries
+        assert setup.backend.check(to, pin, started.reference) == Checked(False, throttled=True, method=method)
 
 
 def failure(setup: WireSetup, call: str, *, calls: int = 1) -> VerigatorError:
@@ -281,7 +291,7 @@ def failure(setup: WireSetup, call: str, *, calls: int = 1) -> VerigatorError:
         if call == "start":
             setup.backend.start(to, METHOD_SMS)
         else:
-            setup.backend.check(to, PIN, "reference")
+            setup.backend.check(to, PIN, setup.reference)
     assert setup.calls() - before <= calls
     error = caught.value
     assert error.__context__ is None
@@ -367,7 +377,7 @@ class WireContract(SendingContract):
             setup.answer(**answer)
             verdicts: list[bool] = []
             with suppress(VerigatorError):
-                verdicts.append(setup.backend.check(to, PIN, "reference").verified)
+                verdicts.append(setup.backend.check(to, PIN, setup.reference).verified)
             assert verdicts in ([], [False]), name
 
 
@@ -411,7 +421,7 @@ class NetworkContract(EachCall):
             if call == "start":
                 setup.backend.start(to, METHOD_SMS)
             else:
-                setup.backend.check(to, PIN, "reference")
+                setup.backend.check(to, PIN, setup.reference)
         assert caught.value.sent is False
 
 

@@ -19,6 +19,7 @@ from django_verigator.backends.console import ConsoleBackend
 from django_verigator.backends.locmem import LocMemBackend
 from django_verigator.backends.number_verification import NumberVerificationBackend
 from django_verigator.backends.omnichannel import OmnichannelBackend
+from django_verigator.backends.twilio_verify import TwilioVerifyBackend
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.sandbox import Sandbox
 from django_verigator.sandbox.clock import Clock
@@ -53,7 +54,7 @@ class ConsoleSetup(LocMemSetup):
 
 
 class _Product:
-    """An API: how its backend is made, and what it never answers.
+    """An API: how its backend is made, what it never answers, and how its codes end.
 
     Attributes:
         makes_pins: the backend makes and checks the PINs, so there are no answers to a check.
@@ -62,6 +63,9 @@ class _Product:
     strange_starts: ClassVar[dict[str, dict[str, Any]]]
     strange_checks: ClassVar[dict[str, dict[str, Any]]] = {}
     makes_pins = False
+    reference: ClassVar[str] = WireSetup.reference
+    life: ClassVar[int] = LimitsSetup.life
+    forgets: ClassVar[bool] = LimitsSetup.forgets
 
     def make(self, provider: Provider, **options: Any) -> BaseBackend:
         raise NotImplementedError
@@ -244,6 +248,77 @@ class MessenteSms(_Product):
         return MessenteSmsBackend("default", username=CANARIES[0], password=CANARIES[1], **options)
 
 
+SERVICE_SID, SID = f"VA{'0a' * 16}", f"VE{'0b' * 16}"
+STARTED = {
+    "sid": SID,
+    "service_sid": SERVICE_SID,
+    "to": ALICE,
+    "channel": "sms",
+    "status": "pending",
+    "valid": False,
+}
+APPROVED = {**STARTED, "status": "approved", "valid": True}
+
+
+def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name != key}
+
+
+class TwilioVerify(_Product):
+    reference = SID
+    life = 600
+    forgets = True
+    strange_starts: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_JSON,
+        **{f"no {key}": _json(_without(STARTED, key), 201) for key in ("sid", "to", "channel", "status", "valid")},
+        **{
+            f"{key} is {value!r}": _json({**STARTED, key: value}, 201)
+            for key, value in (
+                ("sid", SID[:-1]),
+                ("sid", f"{SID}0"),
+                ("sid", SERVICE_SID),
+                ("sid", 1),
+                ("service_sid", f"VA{'1b' * 16}"),
+                ("to", "+37255500068"),
+                ("channel", "email"),
+                ("channel", "SMS"),
+                ("channel", None),
+                ("status", "approved"),
+                ("status", "canceled"),
+                ("valid", True),
+                ("valid", "false"),
+            )
+        },
+    }
+    strange_checks: ClassVar[dict[str, dict[str, Any]]] = {
+        **NO_JSON,
+        **{f"no {key}": _json(_without(APPROVED, key)) for key in ("sid", "channel", "status", "valid")},
+        **{
+            f"{key} is {value!r}": _json({**APPROVED, key: value})
+            for key, value in (
+                ("sid", f"VE{'1b' * 16}"),
+                ("sid", SID.upper()),
+                ("service_sid", f"VA{'1b' * 16}"),
+                ("channel", "email"),
+                ("valid", False),
+                ("valid", 1),
+                ("valid", "true"),
+                ("valid", None),
+                *(("status", word) for word in ("pending", "canceled", "max_attempts_reached", "deleted", "failed")),
+                *(("status", word) for word in ("expired", "APPROVED", "approved ", "yes", "", True, None)),
+            )
+        },
+        "status twice": _json(json.dumps(APPROVED)[:-1] + ', "status": "pending"}'),
+        "deeper": _json({"verification": APPROVED}),
+        "in a list": _json([APPROVED]),
+        "throttled": _json({"code": 60202, "status": 429, **APPROVED}, 429),
+    }
+
+    def make(self, provider: Provider, **options: Any) -> BaseBackend:
+        account = {"account_sid": CANARIES[0], "auth_token": CANARIES[1], "service_sid": SERVICE_SID}
+        return TwilioVerifyBackend("default", **account, **options)
+
+
 class _ProviderRig(LimitsSetup, WireSetup):
     """The sandbox's provider."""
 
@@ -253,6 +328,7 @@ class _ProviderRig(LimitsSetup, WireSetup):
         self.stack = stack
         self.product = product
         self.strange_starts, self.strange_checks = product.strange_starts, product.strange_checks  # type: ignore[misc]
+        self.reference, self.life, self.forgets = product.reference, product.life, product.forgets  # type: ignore[misc]
 
     def last_pin(self, to: str) -> str:
         return self.provider.last_pin(to)

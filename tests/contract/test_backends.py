@@ -17,7 +17,16 @@ from .contract import (
     Setup,
     WireContract,
 )
-from .setups import ConsoleSetup, LocMemSetup, NumberVerification, Omnichannel, ResponsesSetup, SandboxSetup, Verigator
+from .setups import (
+    ConsoleSetup,
+    LocMemSetup,
+    NumberVerification,
+    Omnichannel,
+    ResponsesSetup,
+    SandboxSetup,
+    TwilioVerify,
+    Verigator,
+)
 
 
 class TestLocMem(BackendContract):
@@ -38,26 +47,26 @@ class TestConsole(BackendContract):
         return ConsoleSetup()
 
 
-@pytest.mark.parametrize("product", [Verigator, NumberVerification])
+@pytest.mark.parametrize("product", [Verigator, NumberVerification, TwilioVerify])
 class TestOverResponses(BackendContract, LimitsContract, WireContract):
     @pytest.fixture
-    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
+    def setup(self, product: type[Verigator | NumberVerification | TwilioVerify]) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield ResponsesSetup(stack, product())
 
 
-@pytest.mark.parametrize("product", [Verigator, NumberVerification])
+@pytest.mark.parametrize("product", [Verigator, NumberVerification, TwilioVerify])
 class TestOverHttp(BackendContract, LimitsContract, WireContract, NetworkContract):
     @pytest.fixture
-    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
+    def setup(self, product: type[Verigator | NumberVerification | TwilioVerify]) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield SandboxSetup(stack, product(), tls=False)
 
 
-@pytest.mark.parametrize("product", [Verigator, NumberVerification])
+@pytest.mark.parametrize("product", [Verigator, NumberVerification, TwilioVerify])
 class TestOverTls(BackendContract, LimitsContract, WireContract, NetworkContract, PatienceContract):
     @pytest.fixture
-    def setup(self, product: type[Verigator | NumberVerification]) -> Iterator[Setup]:
+    def setup(self, product: type[Verigator | NumberVerification | TwilioVerify]) -> Iterator[Setup]:
         with ExitStack() as stack:
             yield SandboxSetup(stack, product(), tls=True)
 
