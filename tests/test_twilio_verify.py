@@ -125,7 +125,7 @@ def test_login__the_code_is_sent_again_by_a_call(site: Any, sandbox: Sandbox, al
     Challenge.objects.update(resend_at=None)
     assert browser.post(RESEND, {"method": "call"})["Location"] == PIN_PAGE
     assert [message["channel"] for message in sandbox.messages(PHONE)] == ["sms", "call"]
-    first, second = Challenge.objects.order_by("pk")
+    first, second = Challenge.objects.order_by("step")
     assert first.reference == second.reference
     assert first.superseded_at is not None
     assert browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})["Location"] == "/private/"
