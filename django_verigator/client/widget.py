@@ -1,7 +1,7 @@
 """The signatures of Messente's Verification Widget, and the address that a browser is sent to.
 
-The widget is a page of Messente's: the user types the phone number there and the PIN that arrives, and the browser comes
-back with the outcome. This module needs no Django project, and calls nobody.
+The widget is a page of Messente's: the user types the phone number there and the PIN that arrives, and the browser
+comes back with the outcome. This module needs no Django project, and calls nobody.
 
 A signature is a keyed MD5 without a time and without a nonce: see ``sign``.
 """

@@ -19,6 +19,7 @@ from .phones import MAX_LISTED_MESSAGES, Device, Phones
 from .routing import NUMBER_VERIFICATION, OPERATIONS, VERIFICATION, Route, Router
 from .store import Store
 from .verification_api import VerificationApi
+from .widget import Widget
 
 DEFAULT_ISSUER = "Verigator"
 MAX_PAGE_MESSAGES = 100
@@ -44,6 +45,7 @@ class Provider:
         self.router = Router(strict=config.strict, path_prefix=config.path_prefix)
         authentications = Authentications(store, clock, self.phones, config)
         self._number_verifications = NumberVerifications(store, clock, self.phones, config)
+        self.widget = Widget(store, self._number_verifications, config)
         self._apis: dict[str, Api] = {
             VERIFICATION: VerificationApi(store, self.directory, authentications, config),
             NUMBER_VERIFICATION: NumberVerificationApi(store, self._number_verifications, config),
