@@ -33,14 +33,14 @@ REFUSALS = {
 }
 
 NUMBER_STEP = Template(
-    '<h1 id="title">Confirm your phone</h1><p class="hint">We send a PIN to your number.</p>'
+    '<h1>Confirm your phone</h1><p class="hint">We send a PIN to your number.</p>'
     '<form method="post" action="/widget/send">$hidden<label for="number">Phone number</label>'
     '<input id="number" name="number" type="tel" autocomplete="tel" value="$number" required autofocus'
     ' aria-describedby="error"><p id="error" class="error" role="alert">$error</p>'
     '<button type="submit">Send me a PIN</button></form>$cancel'
 )
 PIN_STEP = Template(
-    '<h1 id="title">Type your PIN</h1><p class="hint">We sent it to <b>$number</b>.'
+    '<h1>Type your PIN</h1><p class="hint">We sent it to <b>$number</b>.'
     ' <a href="/?to=$link" target="_blank" rel="noopener">Look at that phone</a></p>'
     '<form method="post" action="/widget/check">$hidden<label for="pin">PIN</label>'
     '<input id="pin" name="pin" inputmode="numeric" autocomplete="one-time-code" required autofocus'
@@ -54,11 +54,11 @@ CANCEL = Template(
     '<form method="post" action="/widget/cancel">$hidden<button class="quiet" type="submit">Cancel</button></form>'
 )
 RETURN_STEP = Template(
-    '<h1 id="title">$title</h1><p class="hint">You go back to <b>$host</b>.</p>'
+    '<h1>$title</h1><p class="hint">You go back to <b>$host</b>.</p>'
     '<form id="return" method="post" action="$action">$hidden<button type="submit">Go back to the site</button></form>'
 )
 ERROR = Template(
-    '<h1 id="title">This request cannot be used</h1><p class="error" role="alert">$error</p>'
+    '<h1>This request cannot be used</h1><p class="error" role="alert">$error</p>'
     '<p class="hint">Go back to the site that sent you here.</p>'
 )
 
