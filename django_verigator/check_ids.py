@@ -39,7 +39,7 @@ OPTIONS_CONTRADICT_SETTINGS = "verigator.E020"
 """A backend's options contradict the other settings."""
 
 NO_METHOD_LEFT = "verigator.E021"
-"""ALLOW_SMS is False, and no backend can ask the app, or METHOD does not ask it."""
+"""METHOD is none of WAYS, or no backend can send by it."""
 
 ENDPOINT_PRIVATE = "verigator.E023"
 """A backend's endpoint is a private address."""
@@ -85,6 +85,9 @@ BACKEND_WAITS_TOO_LONG = "verigator.W020"
 
 PROVIDER_RESENDS = "verigator.W021"
 """A backend's provider resends codes by itself."""
+
+CALLS_REACH_VOICE_MAIL = "verigator.W023"
+"""A backend's calls read the PIN to whoever answers, also to a voice mail."""
 
 CREDENTIALS_IN_ADDRESSES = "verigator.W022"
 """A backend puts credentials and PINs into URLs."""

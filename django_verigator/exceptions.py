@@ -190,6 +190,7 @@ class Reason(enum.Enum):
     NUMBER_REFUSED = "number_refused"  # the site sends no code to this country or kind of number
     WRONG_CODE = "wrong_code"  # not an unused recovery code of the user
     SMS_FORBIDDEN = "sms_forbidden"  # only the app is allowed, and it is not linked
+    WAY_FORBIDDEN = "way_forbidden"  # the site, or its providers, do not send so
     NO_PHONE = "no_phone"  # there is no number to send to
     BUSY = "busy"  # another request is registering the user
     REPEATED = "repeated"  # the same form was posted before

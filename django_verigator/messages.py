@@ -35,6 +35,7 @@ _TEXTS: dict[Reason, str | Promise] = {
     Reason.NUMBER_REFUSED: _("No PIN can be sent to this kind of number, or to this country."),
     Reason.WRONG_CODE: _("This is not one of your unused recovery codes."),
     Reason.SMS_FORBIDDEN: _("Signing in needs the Verigator app, and it is not linked to your number."),
+    Reason.WAY_FORBIDDEN: _("PINs are not sent this way here. Choose another one."),
     Reason.NO_PHONE: _("No PIN can be sent to this number."),
     Reason.BUSY: _("Your phone is just being registered. Try again in a moment."),
     Reason.REPEATED: _("You have sent this form already."),

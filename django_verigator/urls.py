@@ -13,6 +13,7 @@ urlpatterns = [
     path("verify/", views.VerifyView.as_view(), name="verify"),
     path("verify/resend/", views.ResendView.as_view(), name="resend"),
     path("verify/cancel/", views.CancelView.as_view(), name="cancel"),
+    path("verify/report/<str:token>/", views.ReportView.as_view(), name="report"),
     path("verify/recovery/", views.RecoveryView.as_view(), name="recovery"),
     path("enrol/", views.EnrolView.as_view(), name="enrol"),
     path("security/", views.SecurityView.as_view(), name="security"),

@@ -134,9 +134,9 @@ def test_private_address_of_a_provider__is_an_error(settings, endpoint):
 
 
 def test_app_alone_that_is_never_asked__is_an_error(settings):
-    settings.VERIGATOR = {**with_options(), "ALLOW_SMS": False}
+    settings.VERIGATOR = {**with_options(), "WAYS": ["totp"]}
     assert ids() == ["verigator.E021"]
-    settings.VERIGATOR = {**with_options(), "ALLOW_SMS": False, "METHOD": "totp"}
+    settings.VERIGATOR = {**with_options(), "WAYS": ["totp"], "METHOD": "totp"}
     assert ids() == []
 
 

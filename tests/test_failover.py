@@ -369,11 +369,11 @@ def test_alias_that_is_broken_since__asks_for_a_new_pin(alice, browser, use):
 
 @pytest.mark.threat("E09")
 def test_app_alone__nothing_is_sent_by_a_provider_that_knows_only_text_messages(alice, browser, use):
-    use(METHOD="totp", ALLOW_SMS=False)
+    use(METHOD="totp", WAYS=["totp"])
     locmem.fail_next(alias="first", times=None)
     give_password(browser)
     assert locmem.outbox == []
-    use({"second": SECOND}, METHOD="totp", ALLOW_SMS=False)
+    use({"second": SECOND}, METHOD="totp", WAYS=["totp"])
     give_password(browser)
     assert locmem.outbox == []
     assert "Signing in needs the Verigator app" in browser.post(RESEND).content.decode()

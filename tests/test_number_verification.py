@@ -195,10 +195,10 @@ def test_checks__pins_shorter_than_the_limits_assume(settings):
     assert ids() == ["verigator.E020"]
 
 
-@pytest.mark.parametrize(("allowed", "found"), [(True, []), (False, ["verigator.E021"])])
-def test_checks__app_alone_where_there_is_none(settings, allowed, found):
+@pytest.mark.parametrize(("ways", "found"), [(["sms", "totp"], []), (["totp"], ["verigator.E021"])])
+def test_checks__app_alone_where_there_is_none(settings, ways, found):
     backend = {"BACKEND": BACKEND, "OPTIONS": {"username": "u", "password": "p"}}
-    settings.VERIGATOR = {"BACKENDS": {"default": backend}, "METHOD": "totp", "ALLOW_SMS": allowed}
+    settings.VERIGATOR = {"BACKENDS": {"default": backend}, "METHOD": "totp", "WAYS": ways}
     assert ids() == found
 
 

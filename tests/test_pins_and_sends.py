@@ -491,7 +491,7 @@ def test_fallback_to_sms__is_said_and_counts(alice, browser, settings):
 
 @pytest.mark.threat("E09")
 def test_fallback_where_sms_is_forbidden__kills_the_challenge(alice, browser, settings, checks):
-    settings.VERIGATOR = {**settings.VERIGATOR, "METHOD": "totp", "ALLOW_SMS": False}
+    settings.VERIGATOR = {**settings.VERIGATOR, "METHOD": "totp", "WAYS": ["totp"]}
     give_password(browser)
     assert "needs the Verigator app" in browser.get(PIN_PAGE).content.decode()
     browser.post(PIN_PAGE, {"pin": sent_pin()})
@@ -514,7 +514,7 @@ def test_failure_signal__tells_the_reason_and_no_secret(alice, browser, heard, c
 REFUSING = {
     "country": ({"COUNTRIES": ["LV"]}, "number_refused", "No PIN can be sent to this kind of number"),
     "site": ({"LIMITS": {"SENDS_PER_SITE_HOUR": 1}}, "sends/site/hour", "If you have a recovery code, use that"),
-    "app alone": ({"ALLOW_SMS": False}, "sms_forbidden", "needs the Verigator app"),
+    "app alone": ({"WAYS": ["totp"]}, "sms_forbidden", "needs the Verigator app"),
 }
 
 

@@ -66,7 +66,7 @@ def test_wrong_pins__are_counted_by_the_day_too(alice, browser, use):
 
 @pytest.mark.threat("E09")
 def test_text_that_is_forbidden__is_not_asked_for(alice, browser, use, monkeypatch):
-    use(ALLOW_SMS=False, METHOD="sms")
+    use(WAYS=["totp"], METHOD="sms")
     asked, start = [], backends.default.start
     monkeypatch.setattr(backends.default, "start", lambda *args, **kwargs: asked.append(args) or start(*args, **kwargs))
     give_password(browser)

@@ -18,8 +18,8 @@ from .base import ReadOnlyAdmin
 class ChallengeAdmin(ReadOnlyAdmin):
     """Shows the audit log: every challenge, with its outcome."""
 
-    list_display = ("created_at", "user", "purpose", "method", "masked_phone", "outcome", "tries", "ip")
-    list_filter = ("outcome", "purpose", "method")
+    list_display = ("created_at", "user", "purpose", "method", "masked_phone", "outcome", "delivery", "tries", "ip")
+    list_filter = ("outcome", "purpose", "method", "delivery")
     search_fields = (f"user__{get_user_model().USERNAME_FIELD}", "ip")
     list_select_related = ("user",)
     date_hierarchy = "created_at"
@@ -37,6 +37,10 @@ class ChallengeAdmin(ReadOnlyAdmin):
         "created_at",
         "sent_at",
         "expires_at",
+        "delivery",
+        "delivery_channel",
+        "delivery_error",
+        "price",
         "tries",
         "superseded_at",
         "consumed_at",

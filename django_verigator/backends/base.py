@@ -71,17 +71,17 @@ class Checked:
 
 
 class DeliveryStatus(str, Enum):
-    """What became of a message, in few words for all providers; in the order in which it happens.
+    """What became of a message, in few words for all providers.
 
-    A status that has come is replaced by a later one alone. All but SENT and DELIVERED are final.
+    Each says more than those before it, and is never replaced by one of them, in whatever order reports come.
     """
 
     SENT = "sent"
     """The provider or the network has taken it."""
+    UNDELIVERED = "undelivered"
+    """It does not arrive, on any channel."""
     DELIVERED = "delivered"
     SEEN = "seen"
-    UNDELIVERED = "undelivered"
-    """It will not arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,9 @@ class BaseBackend:
     methods: tuple[str, ...] = (METHOD_SMS, METHOD_TOTP)
     """How it can send: "sms", "totp", "call", "whatsapp". One that is asked for "totp" and knows no app sends a text
     message, and says so; it is asked for nothing else that is not here."""
+
+    call_needs_key_press: bool = False
+    """Before it reads the code, a call asks for a key press, so that no voice mail takes the code."""
 
     checks_pins_itself: bool = False
     """``check`` asks nobody: it works while the provider is down."""

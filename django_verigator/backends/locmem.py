@@ -7,13 +7,13 @@ import secrets
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from django.utils.crypto import constant_time_compare
 
-from ..constants import METHOD_SMS
+from ..constants import METHOD_SMS, METHOD_TOTP
 from ..exceptions import ConnectionFailedError, NoSuchResourceError, ResourceAlreadyExistsError, VerigatorError
 from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
 
@@ -22,12 +22,13 @@ PIN_DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One text message. ``user_id`` is the provider's UserID."""
+    """One message or call. ``user_id`` is the provider's UserID, ``method`` how it was sent."""
 
     to: str
     text: str
     pin: str
     user_id: str
+    method: str = METHOD_SMS
 
 
 @dataclass
@@ -111,14 +112,17 @@ class LocMemBackend(BaseBackend):
     Args:
         keeps_users: True: keep user records, as Verigator does. False: send codes to numbers, and find them again by
             their reference, as Number Verification does.
+        methods: how it can send; default: by text message. No phone has the app.
     """
 
     is_stand_in = True
 
-    def __init__(self, alias: str, *, keeps_users: bool = True) -> None:
+    def __init__(self, alias: str, *, keeps_users: bool = True, methods: Sequence[str] = ()) -> None:
         super().__init__(alias)
         self.keeps_users = keeps_users
-        if not keeps_users:
+        if methods:
+            self.methods = tuple(methods)
+        elif not keeps_users:
             self.methods = (METHOD_SMS,)
 
     @property
@@ -152,10 +156,11 @@ class LocMemBackend(BaseBackend):
                 raise NoSuchResourceError("no such user", status=404)
             pin = _new_pin()
             self._memory.pins[reference or recipient.user_id] = pin
-            message = Message(to, f"Your Verification PIN code is {pin}", pin, recipient.user_id)
+            used = method if method in self.methods and method != METHOD_TOTP else METHOD_SMS
+            message = Message(to, f"Your Verification PIN code is {pin}", pin, recipient.user_id, used)
             outbox.append(message)
             self.deliver(message)
-        return Started(METHOD_SMS, reference)
+        return Started(used, reference)
 
     def deliver(self, message: Message) -> None:
         """Show the message to somebody, beside the outbox."""

@@ -7,7 +7,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .. import check_ids, conf
 from ..backends import BaseBackend, build, stand_ins_allowed
-from ..constants import METHOD_TOTP
+from ..constants import METHOD_CALL
+from ..flows import providers
 
 
 def check_backends() -> list[checks.CheckMessage]:
@@ -30,7 +31,7 @@ def check_backends() -> list[checks.CheckMessage]:
                     id=check_ids.STAND_IN_WITHOUT_DEBUG,
                 )
             )
-    return [*found, *_check_record_backends(built), *_check_methods(built)]
+    return [*found, *_check_record_backends(built), *_check_methods(built), *_check_calls(built)]
 
 
 def _check_record_backends(built: list[BaseBackend]) -> list[checks.CheckMessage]:
@@ -47,22 +48,28 @@ def _check_record_backends(built: list[BaseBackend]) -> list[checks.CheckMessage
 
 def _check_methods(built: list[BaseBackend]) -> list[checks.CheckMessage]:
     config = conf.current()
-    if config.ALLOW_SMS:
-        return []
-    if config.METHOD != METHOD_TOTP:
-        return [
-            checks.Error(
-                f'VERIGATOR["ALLOW_SMS"] is False, and METHOD is "{config.METHOD}".',
-                hint='Nobody could log in. Allow text messages, or set METHOD to "totp".',
-                id=check_ids.NO_METHOD_LEFT,
-            )
-        ]
-    if not built or any(METHOD_TOTP in backend.methods for backend in built):
+    if config.METHOD not in config.WAYS:
+        return [_no_method(f'METHOD is "{config.METHOD}", which is none of WAYS.', "Add it to WAYS, or set METHOD.")]
+    if built and not any(providers.method_of(backend, config.METHOD) for backend in built):
+        text = f'no entry of BACKENDS can send by METHOD, "{config.METHOD}".'
+        return [_no_method(text, "List a provider that can, or allow text messages in WAYS.")]
+    return []
+
+
+def _no_method(text: str, hint: str) -> checks.Error:
+    hint = f"Nobody could log in. {hint}"
+    return checks.Error(f'VERIGATOR["METHOD"]: {text}', hint=hint, id=check_ids.NO_METHOD_LEFT)
+
+
+def _check_calls(built: list[BaseBackend]) -> list[checks.CheckMessage]:
+    if METHOD_CALL not in conf.current().WAYS:
         return []
     return [
-        checks.Error(
-            'VERIGATOR["ALLOW_SMS"] is False, and no entry of BACKENDS can ask for a code of the app.',
-            hint="Nobody could log in. Allow text messages, or list a provider that has an app.",
-            id=check_ids.NO_METHOD_LEFT,
+        checks.Warning(
+            f'VERIGATOR["BACKENDS"]["{backend.alias}"] reads the PIN to whoever answers a call, also to a voice mail.',
+            hint='Have the provider ask for a key press first, or leave "call" out of WAYS.',
+            id=check_ids.CALLS_REACH_VOICE_MAIL,
         )
+        for backend in built
+        if METHOD_CALL in backend.methods and not backend.call_needs_key_press
     ]

@@ -13,7 +13,7 @@ from .. import phone
 
 MOST_WORKERS = 64
 REQUIRED_WORDS = ("enrolled", "staff", "all", "none")
-METHODS = ("sms", "totp")
+METHODS = ("sms", "totp", "call", "whatsapp")
 _REGION = re.compile(r"[A-Z]{2}\Z")
 _UNBOUNDED = 10**9
 
@@ -121,5 +121,6 @@ OPTIONAL_DATE = Rule(lambda value: value is None or isinstance(value, datetime.d
 REQUIRED_RULE = Rule(_is_required_rule, f"one of {REQUIRED_WORDS}, a callable, or the dotted path of one")
 RATE = Rule(_is_rate, "0, or a number from 0.1 to 10000")
 NETWORKS = Rule(_is_networks, "a list of IP addresses or networks")
+WAYS = Rule(lambda value: _is_words(value) and bool(value) and set(value) <= set(METHODS), f"a list of {METHODS}")
 REGIONS = Rule(lambda value: _is_words(value) and all(map(_REGION.match, value)), 'a list of regions such as "EE"')
 NUMBER_TYPES = Rule(lambda value: _is_words(value) and set(value) <= set(phone.TYPES), f"a list of {phone.TYPES}")

@@ -23,6 +23,7 @@ from .rules import (
     RATE,
     REGIONS,
     REQUIRED_RULE,
+    WAYS,
     integer,
     one_of,
     setting,
@@ -42,9 +43,12 @@ class Settings:
     or the path of one (with a colon: ``"shop.phones:for_user"``). A user who has none may enrol one; None: the site
     keeps no numbers, and all enrol theirs."""
     METHOD: str = setting("sms", one_of(METHODS))
-    """``"sms"``: a PIN by text message. ``"totp"``: the Verigator app, or a text message where it is not linked."""
-    ALLOW_SMS: bool = setting(True, BOOLEAN)
-    """False: only the app. A provider that falls back to a text message all the same ends that login."""
+    """How the first code of a login is sent, one of WAYS. ``"sms"``: a PIN by text message. ``"totp"``: the Verigator
+    app. ``"call"``: a voice call. ``"whatsapp"``: a message there. Where it cannot be sent so, a text goes out."""
+    WAYS: tuple[str, ...] = setting(("sms", "totp"), WAYS)
+    """How codes may be sent at all; users choose among those that the backends know. ``"call"`` and ``"whatsapp"`` are
+    yours to add, since a call costs more than a text. Without ``"sms"``, a provider that falls back to a text all the
+    same ends that login."""
     REQUIRED: str | Callable[[Any], bool] = setting("enrolled", REQUIRED_RULE)
     """Who must use two-factor authentication: ``"enrolled"`` (everybody with a phone), ``"staff"`` (staff and
     superusers), ``"all"``, ``"none"`` (the emergency switch), a callable that takes the user, or the dotted path of

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from .. import conf, db, events, rate_limits, signals
 from ..backends import BaseBackend, Started
-from ..constants import METHOD_SMS, METHOD_TOTP
+from ..constants import METHOD_TOTP
 from ..db import atomic_with_retry, retry_on_deadlock
 from ..digests import digest
 from ..exceptions import Reason, Refused, VerigatorError
@@ -38,7 +38,7 @@ class Delivery:
 
     Attributes:
         challenge: the stored challenge.
-        method: "sms" or "totp".
+        method: how it should be sent.
         change: the phone change whose number the code goes to; None for the phone in force.
         previous: the challenge before; if nothing is sent, its code is valid again.
         backends: asked in this order; none where an earlier code of the app is still valid.
@@ -102,13 +102,13 @@ def deliver(delivery: Delivery) -> None:
 
 def _settle_started(delivery: Delivery, started: Started) -> None:
     challenge = delivery.challenge
-    if started.method == METHOD_SMS and not conf.current().ALLOW_SMS:
+    if started.method not in conf.current().WAYS:
         forbidden = Refused(Reason.SMS_FORBIDDEN)
         _write(challenge, outcome=Outcome.REFUSED, refusal=forbidden.reason.value, method=started.method)
         record_refusal(challenge.user, forbidden)
         raise forbidden
     try:
-        _write_sent(challenge, Outcome.SENT, started.method, started.reference)
+        _write_sent(challenge, Outcome.SENT, started.method, started.reference, started.message_id)
     except IntegrityError:  # another user's valid code has this reference
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())
         details: dict[str, Any] = {"reason": "reference_twice", "backend": challenge.backend}
@@ -132,7 +132,9 @@ def _settle_errors(delivery: Delivery, errors: Sequence[VerigatorError]) -> None
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=until or timezone.now())
         _refuse_unavailable(until)
     # The code may have been sent: no other provider is asked, and its PIN may be tried.
-    _write_sent(challenge, Outcome.UNCLEAR, challenge.requested_method, "")
+    # It is the one asked last. With a PIN of our own its error says what a PIN can be checked against.
+    method = providers.method_of(delivery.backends[len(errors) - 1], delivery.method)
+    _write_sent(challenge, Outcome.UNCLEAR, method, errors[-1].reference)
 
 
 def _refuse_unavailable(until: datetime | None) -> NoReturn:
@@ -159,12 +161,13 @@ def _restore_previous(challenge: Challenge, previous: Challenge) -> None:
     atomic_with_retry(swap_back)
 
 
-def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str) -> None:
+def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str, message_id: str = "") -> None:
     now = timezone.now()
     values: dict[str, Any] = {
         "outcome": outcome,
         "method": method,
         "reference": reference,
+        **({"message_id": message_id} if message_id else {}),
         "sent_at": now,
         "expires_at": now + timedelta(seconds=conf.current().LIMITS.CHALLENGE_SECONDS),
         "resend_at": now + _resend_pause(challenge),

@@ -27,7 +27,9 @@ def start_or_forget(request: HttpRequest, challenge: Challenge, link: VerigatorU
     Raises:
         Refused: nothing was sent.
     """
-    method = METHOD_SMS if conf.current().ALLOW_SMS else METHOD_TOTP
+    method = sending.default_method()
+    if method == METHOD_TOTP and METHOD_SMS in conf.current().WAYS:  # The app cannot be linked to a new number yet.
+        method = METHOD_SMS
     try:
         delivery = sending.reserve(challenge, link, method, change=change)
     except Refused as refused:

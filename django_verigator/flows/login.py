@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.middleware.csrf import rotate_token
 
 from ..addresses import client_address
-from ..constants import METHOD_BROWSER, METHOD_SMS, METHOD_TOTP
+from ..constants import METHOD_BROWSER, METHOD_TOTP
 from ..exceptions import Reason, Refused
 from ..models import Challenge, VerigatorUser
 from ..records import links, site_phones
@@ -146,7 +146,7 @@ def send(
     """Send another code for a pending login, or the first one of an intercepted login.
 
     Args:
-        method: "sms" for a text message instead of the app's code, at once; None for the same method again.
+        method: how to send it; in the place of the app's code at once. None for the same method again.
         another_way: begin with the provider after the one that sent the last code.
 
     Returns:
@@ -156,7 +156,7 @@ def send(
         Refused: nothing was sent; with the reason, and when to try again.
     """
     completion.require_current(request, challenge)
-    leaves_app = method == METHOD_SMS and challenge.method == METHOD_TOTP
+    leaves_app = method not in (None, METHOD_TOTP) and challenge.method == METHOD_TOTP
     # After a refusal by a rate limit, the rate limit decides again.
     was_refused = challenge.outcome == Challenge.Outcome.REFUSED
     if not leaves_app and not was_refused and challenge.superseded_at is None:

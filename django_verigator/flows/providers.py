@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from django.core.exceptions import ImproperlyConfigured
 
 from .. import conf
 from ..backends import BaseBackend, CallOrigin, Recipient, Started, backends, protected_call
-from ..constants import METHOD_TOTP
+from ..constants import METHOD_SMS, METHOD_TOTP
 from ..exceptions import (
     CircuitOpenError,
+    InvalidDataError,
     NoSuchResourceError,
     ProviderBusyError,
     Reason,
@@ -20,7 +22,7 @@ from ..exceptions import (
 )
 from ..models import Challenge, PhoneChange, VerigatorUser
 from ..records import registration
-from . import phone_changes
+from . import phone_changes, reports
 
 UNDONE = (400, 401, 403, 404, 405, 409, 422, 429, 503)
 """HTTP statuses after which it is certain that nothing was sent."""
@@ -31,23 +33,37 @@ _ABOUT_THE_NUMBER = (400, 409, 422)
 """HTTP statuses that are not the provider's fault, so that no other one is asked."""
 
 
-def candidates(after: str) -> list[BaseBackend]:
-    """Return the backends that may send a code, in the order of BACKENDS.
+def method_of(backend: BaseBackend, method: str) -> str:
+    """Return how a backend sends what should be sent by ``method``: so, or by text message; "" if WAYS forbids both."""
+    allowed = conf.current().WAYS
+    if method in backend.methods and method in allowed:
+        return method
+    return METHOD_SMS if METHOD_SMS in backend.methods and METHOD_SMS in allowed else ""
+
+
+def candidates(method: str, after: str = "") -> list[BaseBackend]:
+    """Return the backends that may send a code, in the order of BACKENDS; last those that send a text instead.
 
     Args:
+        method: how it should be sent. The app's provider sends a text itself where the app is not linked, and keeps its
+            place.
         after: alias of a backend to begin behind, or "".
 
     Raises:
-        Refused: SMS_FORBIDDEN; no backend has the app, and the site allows nothing else.
+        Refused: SMS_FORBIDDEN or WAY_FORBIDDEN; no backend sends so, and the site allows no text.
         ImproperlyConfigured: no backend can be built.
     """
-    usable = backends.usable()
-    if not conf.current().ALLOW_SMS:
-        usable = [backend for backend in usable if METHOD_TOTP in backend.methods]
-        if not usable:
-            raise Refused(Reason.SMS_FORBIDDEN)
+    usable = [backend for backend in backends.usable() if method_of(backend, method)]
+    if not usable:
+        raise forbidden(method)
     first = next((place for place, backend in enumerate(usable, start=1) if backend.alias == after), 0)
-    return usable[first:] + usable[:first]
+    turned = usable[first:] + usable[:first]
+    return turned if method == METHOD_TOTP else sorted(turned, key=lambda each: method_of(each, method) != method)
+
+
+def forbidden(method: str) -> Refused:
+    """Return the refusal of a method that WAYS or the backends rule out."""
+    return Refused(Reason.SMS_FORBIDDEN if method in (METHOD_SMS, METHOD_TOTP) else Reason.WAY_FORBIDDEN)
 
 
 def has_another_way(challenge: Challenge) -> bool:
@@ -55,13 +71,38 @@ def has_another_way(challenge: Challenge) -> bool:
     if challenge.sent_at is None or len(conf.current().BACKENDS) < 2:
         return False
     try:
-        return candidates(challenge.backend)[0].alias != challenge.backend
+        return any(each.alias != challenge.backend for each in candidates(challenge.requested_method))
     except (Refused, ImproperlyConfigured):
+        return False
+
+
+def other_methods(challenge: Challenge) -> list[str]:
+    """Return how else the code can be sent, in the order of WAYS: by which of them that was sent, and the site allows.
+
+    The app is not among them: METHOD asks for it, and only its provider knows whether it is linked.
+    """
+    if challenge.sent_at is None and not challenge.backend:
+        return []
+    try:
+        known = {method for backend in backends.usable() for method in backend.methods}
+    except ImproperlyConfigured:
+        return []
+    offered = [way for way in conf.current().WAYS if way in known and way != METHOD_TOTP]
+    return [way for way in offered if way != (challenge.method or challenge.requested_method)]
+
+
+def needs_key_press(challenge: Challenge) -> bool:
+    """Whether the call that brings this code asks for a key press before it reads it."""
+    try:
+        return backends[challenge.backend].call_needs_key_press
+    except (KeyError, ImproperlyConfigured):
         return False
 
 
 def another_may_send(error: VerigatorError) -> bool:
     """Whether to ask the next backend: it is certain that nothing was sent, and the number is not why."""
+    if isinstance(error, InvalidDataError):
+        return not error.sent
     return not error.sent or (error.status in UNDONE and error.status not in _ABOUT_THE_NUMBER)
 
 
@@ -77,7 +118,7 @@ def start(
 
     Args:
         change: the phone change whose number the code goes to; None for the phone in force.
-        method: "sms" or "totp".
+        method: how it should be sent.
         deadline: ``time.monotonic()`` by which all calls must be over.
 
     Raises:
@@ -110,8 +151,9 @@ def _start_once(
     backend: BaseBackend, challenge: Challenge, recipient: Recipient, method: str, deadline: float
 ) -> Started:
     timeout = _remaining_seconds(deadline)
+    recipient = replace(recipient, report_url=reports.url_for(challenge, backend))
     with protected_call(backend, _origin(challenge), timeout):
-        return backend.start(recipient, method, timeout=timeout)
+        return backend.start(recipient, method_of(backend, method) or method, timeout=timeout)
 
 
 def _recipient(challenge: Challenge, link: VerigatorUser, backend: BaseBackend, deadline: float) -> Recipient:

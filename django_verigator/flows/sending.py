@@ -16,7 +16,7 @@ from django.utils import timezone
 from .. import conf, phone, rate_limits
 from ..backends import BaseBackend
 from ..compiled import run_together
-from ..constants import METHOD_SMS, METHOD_TOTP
+from ..constants import METHOD_TOTP
 from ..digests import digest
 from ..exceptions import Reason, Refused
 from ..models import Challenge, PhoneChange, VerigatorUser, statements
@@ -30,7 +30,7 @@ Outcome = Challenge.Outcome
 
 
 def default_method() -> str:
-    """Return METHOD: "sms" or "totp"."""
+    """Return METHOD: how the first code of a login is sent."""
     return str(conf.current().METHOD)
 
 
@@ -88,7 +88,7 @@ def reserve(
     Args:
         challenge: unsaved; the step after the one in force, which only one of parallel requests can store.
         link: the user's link.
-        method: "sms" or "totp"; the provider may send by the other, which ``challenge.method`` shows afterwards.
+        method: how it should be sent; ``challenge.method`` shows afterwards how it was.
         change: the phone change whose number the code goes to; None for the phone in force.
         previous: the challenge before.
         after: alias of the backend to begin behind ("send it another way"), or "" to begin with the first one.
@@ -117,9 +117,9 @@ def reserve(
 
 def _require_sendable(challenge: Challenge, number: str, method: str, after: str) -> list[BaseBackend]:
     """Return the backends that may send this code, in the order in which to ask them."""
-    if method == METHOD_SMS and not conf.current().ALLOW_SMS:
-        raise Refused(Reason.SMS_FORBIDDEN)
-    backends = providers.candidates(after)
+    if method not in conf.current().WAYS:
+        raise providers.forbidden(method)
+    backends = providers.candidates(method, after)
     site_phones.require_allowed(number)
     if challenge.sends >= conf.current().LIMITS.SENDS_PER_LOGIN:
         raise Refused(Reason.SEND_LIMIT, scope="sends/login")

@@ -35,6 +35,9 @@ class ChallengeQuerySet(QuerySet["Challenge"]):
 _ChallengeManager = PrimaryManager.from_queryset(ChallengeQuerySet)
 
 
+_REPORTED = ("message_id", "delivery", "delivery_channel", "delivery_error", "price", "report_asked_at")
+
+
 class Challenge(Transitions, models.Model):
     """A code: to whom and how it is sent, how often it is tried, with what outcome. Also the audit log.
 
@@ -101,6 +104,19 @@ class Challenge(Transitions, models.Model):
     sent_at = models.DateTimeField(_("sent"), null=True, editable=False)
     expires_at = models.DateTimeField(_("expires"), null=True, editable=False)
     resend_at = models.DateTimeField(null=True, editable=False)
+
+    # What became of the message, where the provider reports that: one of backends.DeliveryStatus, or "".
+    message_id = models.CharField(max_length=128, blank=True, default="", db_default="", editable=False)
+    delivery = models.CharField(_("delivery"), max_length=12, blank=True, default="", db_default="", editable=False)
+    delivery_channel = models.CharField(
+        _("delivered by"), max_length=12, blank=True, default="", db_default="", editable=False
+    )
+    delivery_error = models.CharField(
+        _("not delivered because"), max_length=32, blank=True, default="", db_default="", editable=False
+    )
+    # In the currency of the account at the provider.
+    price = models.DecimalField(_("price"), max_digits=10, decimal_places=5, null=True, editable=False)
+    report_asked_at = models.DateTimeField(null=True, editable=False)
 
     # The checking.
     tries = models.PositiveSmallIntegerField(_("tries"), default=0, editable=False)
@@ -172,7 +188,8 @@ class Challenge(Transitions, models.Model):
         The instance is taken for stored from here on, as by ``save()``; whoever rolls the write back drops it, or
         stores it with ``force_insert``.
         """
-        names = [field.attname for field in self._meta.concrete_fields]
+        # Nothing can be known about delivery yet, and the database has the defaults.
+        names = [field.attname for field in self._meta.concrete_fields if field.name not in _REPORTED]
         self._state.adding, self._state.db = False, db.alias()
         return statements.insert_challenge(**{name: getattr(self, name) for name in names})
 

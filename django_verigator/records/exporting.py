@@ -42,6 +42,9 @@ _CHALLENGE = (
     "created_at",
     "sent_at",
     "expires_at",
+    "delivery",
+    "delivery_channel",
+    "delivery_error",
     "consumed_at",
     "tries",
 )

@@ -6,6 +6,7 @@ from .account import BrowsersView, PhoneView, RecoveryCodesView, SecurityView
 from .enrolment import EnrolView
 from .login import LoginView
 from .pin import CancelView, RecoveryView, ResendView, VerifyView
+from .reports import ReportView
 
 __all__ = [
     "BrowsersView",
@@ -15,6 +16,7 @@ __all__ = [
     "PhoneView",
     "RecoveryCodesView",
     "RecoveryView",
+    "ReportView",
     "ResendView",
     "SecurityView",
     "VerifyView",

@@ -17,10 +17,9 @@ from django.utils.decorators import method_decorator
 from django.views.generic import FormView, View
 
 from .. import conf
-from ..constants import METHOD_SMS, METHOD_TOTP
+from ..constants import METHOD_CALL, METHOD_TOTP
 from ..exceptions import Reason, Refused
-from ..flows import browsers, completion, enrolment, lockout, login, pending, redirects
-from ..flows.providers import has_another_way
+from ..flows import browsers, completion, enrolment, lockout, login, pending, providers, redirects, reports
 from ..forms import PinForm, RecoveryForm, mark_wrong
 from ..messages import explain, explain_closed, mask_name
 from ..models import Challenge
@@ -80,8 +79,9 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
             username=mask_name(challenge.user.get_username()),
             phone_ending=challenge.masked_phone[-2:],
             by_app=challenge.method == METHOD_TOTP,
-            fell_back=challenge.requested_method == METHOD_TOTP and challenge.method == METHOD_SMS,
-            can_switch=challenge.method == METHOD_TOTP and conf.current().ALLOW_SMS,
+            fell_back=bool(challenge.method) and challenge.requested_method != challenge.method,
+            other_methods=providers.other_methods(challenge),
+            needs_key_press=challenge.method == METHOD_CALL and providers.needs_key_press(challenge),
             can_try=closed is None and locked is None,
             can_send=locked is None,
             signed_in=not challenge.auth_backend,
@@ -89,8 +89,9 @@ class PinPage(Page, PendingView, FormView):  # type: ignore[type-arg]
             refusal=explain(self.refused) if self.refused else "",
             was_sent=challenge.sent_at is not None,
             took_over=bool(challenge.backend) and challenge.backend != next(iter(conf.current().BACKENDS)),
-            another_way=has_another_way(challenge),
+            another_way=providers.has_another_way(challenge),
             cannot_send=closed is not None and _is_unavailable(challenge, self.refused),
+            awaits_report=reports.is_awaited(challenge),
             resend_in=wait,
             can_enrol=challenge.purpose == Challenge.Purpose.PHONE and bool(challenge.auth_backend),
             can_recover=locked is None and challenge.purpose != Challenge.Purpose.PHONE,
@@ -135,6 +136,7 @@ class VerifyView(PinPage):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         if enrolment.needs_phone(self.challenge):
             return redirect("verigator:enrol")
+        reports.refresh(self.challenge)
         return super().get(request, *args, **kwargs)
 
     def form_valid(self, form: PinForm) -> HttpResponseBase:  # type: ignore[override]
@@ -165,13 +167,15 @@ class RecoveryView(PinPage):
 
 
 class ResendView(VerifyView):
-    """Sends another code, or the first one of an intercepted login; ``method=sms`` changes from the app to SMS."""
+    """Sends another code, or the first one of an intercepted login; ``method=sms`` and the others change the way."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         return super().get(request) if is_out_of_date(request) else redirect("verigator:verify")
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
-        method = METHOD_SMS if request.POST.get("method") == METHOD_SMS else None
+        method = request.POST.get("method")
+        if method not in conf.METHODS:
+            method = None
         try:
             login.send(request, self.challenge, method=method, another_way=request.POST.get("way") == "other")
         except Refused as refused:

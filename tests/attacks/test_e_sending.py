@@ -184,7 +184,7 @@ def test_an_app_costs_no_text_and_no_send(site, alice):
 
 @pytest.mark.threat("E09")
 def test_a_text_where_texts_are_forbidden_is_no_way_in(site, alice):
-    site.configure(METHOD="totp", ALLOW_SMS=False)
+    site.configure(METHOD="totp", WAYS=["totp"])
     browser = site.pending(alice)
     assert "needs the Verigator app" in browser.page
     browser.give_pin(site.pin(alice))

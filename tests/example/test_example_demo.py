@@ -46,6 +46,15 @@ OUTAGE = [
 WHOLE_OUTAGE = re.compile(r"\n".join(rf" +{step}" for step in OUTAGE) + r"\n\Z")
 
 
+@pytest.mark.parametrize("name", ["number-verification", "omnichannel", "twilio-verify"])
+def test_demo__with_each_provider(tmp_path: Path, name: str) -> None:
+    """All the steps but the registration, which only Verigator has."""
+    ended = manage(tmp_path, "demo", "--no-serve", "--provider", name)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert re.search(r"\n".join(rf" +{step}" for step in STEPS[1:]) + r"\n\Z", ended.stdout), ended.stdout
+    assert ended.stderr == ""
+
+
 def usernames(folder: Path) -> list[str]:
     with closing(sqlite3.connect(folder / "db.sqlite3")) as database:
         return [name for (name,) in database.execute("SELECT username FROM cafe_user ORDER BY username")]

@@ -26,6 +26,25 @@ addEventListener("pageshow", () => {
   for (const form of document.forms) delete form.dataset.sent;
 });
 
+// What became of the message, until the page has nothing more to wait for, or two minutes are over.
+const refresh = async (delivery, left) => {
+  if (!document.hidden) {
+    try {
+      const response = await fetch(delivery.dataset.refresh);
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      const news = page.getElementById("vg-delivery");
+      if (!news) return;
+      if (news.textContent.trim() !== delivery.textContent.trim()) delivery.replaceChildren(...news.childNodes);
+      if (!news.dataset.refresh) return;
+    } catch {
+      // The next time, perhaps.
+    }
+  }
+  if (left > 1) setTimeout(refresh, 10_000, delivery, left - 1);
+};
+const delivery = document.querySelector("#vg-delivery[data-refresh]");
+if (delivery) setTimeout(refresh, 10_000, delivery, 12);
+
 for (const button of document.querySelectorAll("button[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => print());

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +14,7 @@ from django_verigator.sandbox import Sandbox
 
 from ..models import User
 from .people import PASSWORD
-from .provider import verigator_setting
+from .provider import KINDS
 from .walk import PROTECTED, Visitor
 
 VERIFY, RESEND = "/accounts/verify/", "/accounts/verify/resend/"
@@ -31,14 +30,11 @@ def open_reserve() -> Sandbox:
     return Sandbox(username=options["username"], password=options["password"], port=0)
 
 
-def two_providers(sandbox: Sandbox, service: str, reserve: Sandbox) -> dict[str, Any]:
+def two_providers(sandbox: Sandbox, reserve: Sandbox, site: str) -> dict[str, Any]:
     """Return the setting VERIGATOR with Verigator first and Number Verification behind it."""
-    setting = deepcopy(verigator_setting(sandbox, service))
-    options = settings.SANDBOX_OPTIONS
-    setting["BACKENDS"]["reserve"] = {
-        "BACKEND": "django_verigator.backends.number_verification.NumberVerificationBackend",
-        "OPTIONS": {"username": options["username"], "password": options["password"], "endpoint": reserve.url},
-    }
+    setting = KINDS["verigator"].setting(sandbox, site)
+    behind = KINDS["number-verification"].setting(reserve, site)
+    setting["BACKENDS"]["reserve"] = behind["BACKENDS"]["default"]
     setting["LIMITS"]["RESEND_PAUSE"] = PAUSE
     return setting
 

@@ -1,8 +1,10 @@
-"""The sandbox as this site's provider: started here, kept in a file, its service made once."""
+"""The sandbox as this site's provider, of any kind: started here, kept in a file, its service made once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -12,6 +14,73 @@ from django_verigator.sandbox import Sandbox
 
 DOMAIN = "cafe.example"
 NAME = "Corner Café"
+VERIFY_SERVICE = f"VA{'cafe' * 8}"
+"""Twilio's services have such names; the sandbox takes any."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of provider.
+
+    Attributes:
+        backend: the class, below ``django_verigator.backends``.
+        options: returns its options from the sandbox and the site's address.
+        ways: WAYS.
+    """
+
+    title: str
+    backend: str
+    options: Callable[[Sandbox, str], dict[str, Any]]
+    ways: tuple[str, ...] = ("sms", "totp")
+
+    def setting(self, sandbox: Sandbox, site: str) -> dict[str, Any]:
+        """Return the setting VERIGATOR with this sandbox as its provider; ``site`` is the site's address."""
+        setting = deepcopy(settings.VERIGATOR)
+        backend = f"django_verigator.backends.{self.backend}"
+        options = {**self.options(sandbox, site), "endpoint": sandbox.url}
+        setting["BACKENDS"]["default"] = {"BACKEND": backend, "OPTIONS": options}
+        return {**setting, "WAYS": self.ways}
+
+
+def _account() -> tuple[str, str]:
+    options = settings.SANDBOX_OPTIONS
+    return options["username"], options["password"]
+
+
+def _credentials() -> dict[str, str]:
+    username, password = _account()
+    return {"username": username, "password": password}
+
+
+def _of_twilio() -> dict[str, str]:
+    account_sid, auth_token = _account()
+    return {"account_sid": account_sid, "auth_token": auth_token, "service_sid": VERIFY_SERVICE}
+
+
+KINDS = {
+    "verigator": Kind(
+        "Verigator",
+        "verigator.VerigatorBackend",
+        lambda sandbox, site: {**_credentials(), "service_id": service_id(sandbox)},
+    ),
+    "number-verification": Kind(
+        "Number Verification",
+        "number_verification.NumberVerificationBackend",
+        lambda sandbox, site: _credentials(),
+    ),
+    "omnichannel": Kind(
+        "Omnichannel",
+        "omnichannel.OmnichannelBackend",
+        lambda sandbox, site: {**_credentials(), "channels": ["sms", "whatsapp"], "report_base": site},
+        ways=("sms", "whatsapp"),
+    ),
+    "twilio-verify": Kind(
+        "Twilio Verify",
+        "twilio_verify.TwilioVerifyBackend",
+        lambda sandbox, site: {**_of_twilio(), "channels": ["sms", "call", "whatsapp"]},
+        ways=("sms", "call", "whatsapp"),
+    ),
+}
 
 
 def open_sandbox(port: int) -> Sandbox:
@@ -20,13 +89,12 @@ def open_sandbox(port: int) -> Sandbox:
     Raises:
         SandboxError: the port is taken, or the file is not a sandbox's.
     """
-    options = settings.SANDBOX_OPTIONS
-    return Sandbox(username=options["username"], password=options["password"], port=port, db=str(settings.SANDBOX_DB))
+    username, password = _account()
+    return Sandbox(username=username, password=password, port=port, db=str(settings.SANDBOX_DB))
 
 
 def api(sandbox: Sandbox) -> Api:
-    options = settings.SANDBOX_OPTIONS
-    return Api(options["username"], options["password"], sandbox.url)
+    return Api(*_account(), sandbox.url)
 
 
 def service_id(sandbox: Sandbox) -> str:
@@ -36,10 +104,3 @@ def service_id(sandbox: Sandbox) -> str:
     service = str(found[0]) if found else api(sandbox).services.create(DOMAIN, NAME).id
     settings.SANDBOX_SERVICE_ID.write_text(f"{service}\n")
     return service
-
-
-def verigator_setting(sandbox: Sandbox, service: str) -> dict[str, Any]:
-    """Return the setting VERIGATOR with this sandbox as its provider."""
-    setting = deepcopy(settings.VERIGATOR)
-    setting["BACKENDS"]["default"]["OPTIONS"] |= {"endpoint": sandbox.url, "service_id": service}
-    return setting

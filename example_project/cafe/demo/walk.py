@@ -9,12 +9,12 @@ from http import HTTPStatus
 
 import requests
 
-from django_verigator.client import Api
 from django_verigator.exceptions import VerigatorError
 from django_verigator.sandbox import Sandbox
 
 from ..models import User
 from .people import PASSWORD
+from .provider import api, service_id
 
 PROTECTED = "/orders/"
 CSRF_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
@@ -65,24 +65,31 @@ class Visitor:
             raise StepFailedError(f"{step}: the site showed {self.path} ({self.page.status_code}){said}")
 
 
-def steps(site: str, sandbox: Sandbox, provider: Api, service: str, user: User) -> Iterator[str]:
-    """Log ``user`` in and out again; yield a sentence for each step that went as it should.
+def registration_steps(sandbox: Sandbox, user: User) -> Iterator[str]:
+    """Look for ``user`` at a provider that keeps records of users.
 
     Raises:
-        StepFailedError: at the first step that did not.
+        StepFailedError: there is none.
     """
     link = user.verigator
     link.refresh_from_db()
     if not link.verigator_id:
         raise StepFailedError(f"registered: {user.username} is not ({link.state}, last error: {link.last_error})")
     try:
-        known_as = provider.users.get(service, link.verigator_id).username
+        known_as = api(sandbox).users.get(service_id(sandbox), link.verigator_id).username
     except VerigatorError as error:
         raise StepFailedError(f"registered: the provider does not know {user.username} ({error})") from None
     if known_as != link.id_in_service:
         raise StepFailedError(f"registered: the provider knows {user.username} as {known_as}")
     yield f"{user.username} registered as {link.verigator_id}"
 
+
+def steps(site: str, sandbox: Sandbox, user: User) -> Iterator[str]:
+    """Log ``user`` in and out again; yield a sentence for each step that went as it should.
+
+    Raises:
+        StepFailedError: at the first step that did not.
+    """
     visitor = Visitor(site)
     visitor.expect(visitor.is_kept_out(), "the protected page is closed")
     visitor.send(f"/accounts/login/?next={PROTECTED}", username=user.username, password=PASSWORD, next=PROTECTED)
@@ -91,7 +98,7 @@ def steps(site: str, sandbox: Sandbox, provider: Api, service: str, user: User) 
     yield "password accepted: a PIN is asked for, and the protected page stays closed"
 
     messages = sandbox.messages(user.phone_number)
-    if not messages or messages[-1]["user_id"] != link.verigator_id:
+    if not messages or messages[-1]["user_id"] != (user.verigator.verigator_id or ""):
         raise StepFailedError(f"SMS: none came to {user.phone_number}")
     pin = messages[-1]["pin"]
     yield f'SMS says: "{messages[-1]["text"]}" (to {user.phone_number})'

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import StringIO
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.test.utils import override_settings
 
+from django_verigator.backends import backends
 from django_verigator.exceptions import VerigatorError
 from django_verigator.sandbox import Sandbox, SandboxError
 
@@ -42,6 +44,12 @@ class Command(BaseCommand):
             "--no-serve", action="store_true", help="end after the walk: exit code 0, or 1 if a step failed"
         )
         parser.add_argument(
+            "--provider",
+            choices=list(provider.KINDS),
+            default="verigator",
+            help="what the sandbox plays, with the backend for it (verigator)",
+        )
+        parser.add_argument(
             "--provider-down",
             action="store_true",
             help="see what holds while the provider answers 503; it does so again when the site is served",
@@ -51,6 +59,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, no_serve: bool, provider_down: bool, outage: bool, **options: Any) -> None:
+        kind = provider.KINDS["verigator" if outage else options["provider"]]
         _refuse_real_service()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
@@ -63,14 +72,14 @@ class Command(BaseCommand):
                 stack.callback(site.stop)
                 sandbox = _open_sandbox(_default(sandbox_port, 0 if no_serve else SANDBOX_PORT))
                 stack.enter_context(sandbox)
-                service = self._prepare(sandbox, stack)
+                self._prepare(kind, sandbox, site, stack)
                 site.start()
                 if outage:
-                    passed = self._walk_through_outage(site, sandbox, service)
+                    passed = self._walk_through_outage(site, sandbox)
                 elif provider_down:
                     passed = self._walk_while_down(site, sandbox)
                 else:
-                    passed = self._walk(site, sandbox, service)
+                    passed = self._walk(site, sandbox)
                 if not no_serve:
                     if provider_down:
                         self._put_down(sandbox)
@@ -80,18 +89,18 @@ class Command(BaseCommand):
         if not passed:
             raise CommandError("A step of the walk failed.")
 
-    def _prepare(self, sandbox: Sandbox, stack: ExitStack) -> str:
-        """Make a login possible, whatever an earlier start has left; return the id of the service."""
+    def _prepare(self, kind: provider.Kind, sandbox: Sandbox, site: Site, stack: ExitStack) -> None:
+        """Make a login possible, whatever an earlier start has left."""
         call_command("migrate", verbosity=0, interactive=False)
         try:
-            service = provider.service_id(sandbox)
+            setting = kind.setting(sandbox, site.url)
         except VerigatorError as error:
             raise CommandError(f"The sandbox did not make a service: {error}") from None
         # The address and the service are known only now, so the setting is replaced as tests do it.
-        stack.enter_context(override_settings(VERIGATOR=provider.verigator_setting(sandbox, service)))
+        stack.enter_context(override_settings(VERIGATOR=setting))
         people.prepare()
         self._sync()  # repairs whom a new sandbox file does not know
-        return service
+        self._say(f"The provider: {kind.title}, as the sandbox plays it\n")
 
     def _sync(self) -> None:
         try:
@@ -99,10 +108,13 @@ class Command(BaseCommand):
         except CommandError:
             self._say('Some users are not registered; "manage.py verigator_status" tells more.')
 
-    def _walk(self, site: Site, sandbox: Sandbox, service: str) -> bool:
+    def _walk(self, site: Site, sandbox: Sandbox) -> bool:
         self._say("One login over HTTP, step by step:\n")
         with people.walker() as user:
-            passed = self._tell(walk.steps(site.url, sandbox, provider.api(sandbox), service, user))
+            steps = walk.steps(site.url, sandbox, user)
+            if backends.default.keeps_users:
+                steps = chain(walk.registration_steps(sandbox, user), steps)
+            passed = self._tell(steps)
         if passed:
             self._sync()  # has the walker deleted at the provider too
         return passed
@@ -119,11 +131,11 @@ class Command(BaseCommand):
         down.put_down(sandbox)
         self._say(f"\nThe provider answers 503 again, until: curl -X DELETE {sandbox.url}/_sandbox/faults")
 
-    def _walk_through_outage(self, site: Site, sandbox: Sandbox, service: str) -> bool:
+    def _walk_through_outage(self, site: Site, sandbox: Sandbox) -> bool:
         port = urlsplit(sandbox.url).port or 0
         with outages.open_reserve() as reserve, people.walker() as user:
             self._say("An outage, step by step:\n")
-            with override_settings(VERIGATOR=outages.two_providers(sandbox, service, reserve)):
+            with override_settings(VERIGATOR=outages.two_providers(sandbox, reserve, site.url)):
                 return self._tell(outages.steps(site.url, sandbox, reserve, lambda: provider.open_sandbox(port), user))
 
     def _tell(self, steps: Iterator[str]) -> bool:
