@@ -1,7 +1,8 @@
-"""A phone confirmed on the Verification Widget: what counts as its answer, in which browser, for which number, how often."""
+"""A phone confirmed on the Verification Widget: which answers count, in which browser, for which number, how often."""
 
 from __future__ import annotations
 
+import copy
 import logging
 from datetime import timedelta
 from urllib.parse import urlencode, urlsplit
@@ -19,14 +20,16 @@ from django_verigator.client import widget
 from django_verigator.contrib.widget import answers, options
 from django_verigator.models import Challenge, Counter, VerigatorUser
 from tests.conftest import PASSWORD, PHONE
+from tests.races.crowd import crowd
 
 from .widget_site import (
     ACCOUNT,
     FORM,
+    MANY,
     NEW,
     OPEN,
-    ROOM,
     VERIFY,
+    WIDGET_APP,
     answer,
     changing,
     come_back,
@@ -46,7 +49,7 @@ NOT_CONFIRMED = "Messente&#x27;s page has not confirmed your number."
 
 @pytest.fixture(autouse=True)
 def widget_site(settings) -> None:
-    configure(settings, **ROOM)
+    configure(settings)
 
 
 @pytest.fixture
@@ -136,7 +139,7 @@ def test_pin_page__while_the_widget_is_open_takes_no_pin(carol):
     page = browser.get(VERIFY).content.decode()
     response = browser.post(VERIFY, {"pin": pin})
 
-    assert "on Messente&#x27;s page, or ask for a PIN" in page
+    assert "on Messente's page, or ask for a PIN" in page
     assert 'name="pin"' not in page
     assert (response.status_code, is_logged_in(browser)) == (200, False)
 
@@ -395,18 +398,15 @@ def test_new_phone_of_a_session_that_has_ended__is_not_confirmed(alice):
 def test_locked_user__is_not_let_in_by_the_widget_either(carol):
     browser = enrolling()
     asked = open_widget(browser)
-    VerigatorUser.objects.update(consecutive_failures=MANY_FAILURES)
+    VerigatorUser.objects.update(consecutive_failures=MANY)
 
     response = finish(browser, asked, answer())
 
     is_refused(response, browser, carol, "Too many wrong PINs.")
 
 
-MANY_FAILURES = 1000
-
-
 def test_tries_that_are_used_up__hold_the_widget_s_answer_back_too(settings, carol):
-    configure(settings, **ROOM, TRIES_PER_USER_HOUR=1)
+    configure(settings, TRIES_PER_USER_HOUR=1)
     browser = enrolling()
     browser.post(VERIFY, {"pin": "0000"})
     VerigatorUser.objects.update(locked_until=None)  # what the counter says is what counts
@@ -461,6 +461,63 @@ def test_answers__leave_no_number_behind(carol, log):
         assert secret not in written
 
 
+# --- At once ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proofs():
+    heard: list[int] = []
+
+    def hear(user, **kwargs):
+        heard.append(user.pk)
+
+    signals.verified.connect(hear)
+    yield heard
+    signals.verified.disconnect(hear)
+
+
+def same_browser(browser: Client) -> Client:
+    copied = Client()
+    copied.cookies = copy.deepcopy(browser.cookies)
+    return copied
+
+
+def test_ten_answers_at_once__make_one_proof(transactional_db, proofs):
+    carol = get_user_model().objects.create_user("carol", password=PASSWORD)
+    browser = enrolling()
+    asked = open_widget(browser)
+    browsers = [same_browser(browser) for _ in range(10)]
+
+    responses = crowd(lambda each: finish(each, asked, answer()), browsers)
+
+    assert proofs == [carol.pk]
+    assert [is_logged_in(each) for each in browsers].count(True) == 1
+    assert [response.get("Location") for response in responses].count("/private/") == 1
+    assert phone_of(carol) == NEW
+
+
+def test_one_answer_in_the_logins_of_many_users_at_once__proves_one(transactional_db, proofs):
+    users = [get_user_model().objects.create_user(f"user{number}", password=PASSWORD) for number in range(6)]
+    browsers = [enrolling(user.username) for user in users]
+    opened = [open_widget(browser) for browser in browsers]
+
+    crowd(lambda pair: finish(*pair, answer()), list(zip(browsers, opened, strict=True)))
+
+    assert len(proofs) == 1
+    assert [phone_of(user) for user in users].count(NEW) == 1
+    assert [is_logged_in(browser) for browser in browsers].count(True) == 1
+
+
+def test_widget_opened_ten_times_at_once__is_opened_once(transactional_db):
+    get_user_model().objects.create_user("carol", password=PASSWORD)
+    browser = enrolling()
+
+    responses = crowd(lambda each: each.post(OPEN), [same_browser(browser) for _ in range(10)])
+
+    assert [response.status_code for response in responses].count(302) == 1
+    assert Challenge.objects.filter(method="widget").count() == 1
+
+
 # --- Opening ----------------------------------------------------------------------------------------------------------
 
 
@@ -496,7 +553,7 @@ def test_opening__waits_for_the_pause(carol):
 
 @pytest.mark.parametrize("limit", ["SENDS_PER_USER_HOUR", "SENDS_PER_PHONE_10_MINUTES", "SENDS_PER_LOGIN"])
 def test_opening__counts_as_a_code_that_is_sent(settings, carol, limit):
-    configure(settings, **{**ROOM, limit: 2})
+    configure(settings, **{limit: 2})
     browser = enrolling()
     open_widget(browser)
     let_the_pause_pass()
@@ -555,7 +612,7 @@ def test_options__show_no_password():
 
 
 def test_site_without_the_app__has_none_of_it(settings, carol):
-    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if not app.endswith("contrib.widget")]
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != WIDGET_APP]
     settings.ROOT_URLCONF = "tests.site.urls"
 
     browser = enrolling()

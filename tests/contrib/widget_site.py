@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from django.conf import settings as django_settings
 from django.contrib.auth import SESSION_KEY
@@ -17,18 +17,21 @@ from django_verigator.models import Challenge, VerigatorUser
 from tests.conftest import PASSWORD
 
 ACCOUNT = {"username": "widget-account", "password": "canary-of-the-widget"}
+WIDGET_APP = "django_verigator.contrib.widget"
 ENROL, PHONE_PAGE = "/accounts/enrol/", "/accounts/security/phone/"
 VERIFY, OPEN = "/accounts/verify/", "/accounts/widget/"
 NEW = "+37255500099"
 MANY = 1000
-ROOM = {name: MANY for name in ("SENDS_PER_USER_HOUR", "SENDS_PER_PHONE_10_MINUTES", "SENDS_PER_LOGIN")}
+FORM = "application/x-www-form-urlencoded"
+ROOM = dict.fromkeys(("SENDS_PER_USER_HOUR", "SENDS_PER_PHONE_10_MINUTES", "SENDS_PER_LOGIN"), MANY)
 
 
 def configure(settings: Any, **limits: int) -> None:
-    settings.INSTALLED_APPS = ["django_verigator.contrib.widget", *django_settings.INSTALLED_APPS]
+    if WIDGET_APP not in django_settings.INSTALLED_APPS:
+        settings.INSTALLED_APPS = [WIDGET_APP, *django_settings.INSTALLED_APPS]
     settings.ROOT_URLCONF = "tests.contrib.widget_urls"
     settings.VERIGATOR_WIDGET = ACCOUNT
-    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all", "LIMITS": limits}
+    settings.VERIGATOR = {**settings.VERIGATOR, "REQUIRED": "all", "LIMITS": {**ROOM, **limits}}
 
 
 def login(browser: Client, name: str) -> Any:
@@ -86,12 +89,8 @@ def come_back(asked: dict[str, str], posted: Any, **more: Any) -> str:
     return location
 
 
-FORM = "application/x-www-form-urlencoded"
-
-
 def finish(browser: Client, asked: dict[str, str], posted: dict[str, str] | str) -> Any:
-    from urllib.parse import urlencode
-
+    """Come back to the site, and be sent on in this browser."""
     body = posted if isinstance(posted, str) else urlencode(posted)
     return browser.get(come_back(asked, body, content_type=FORM))
 
