@@ -9,13 +9,13 @@ from django.contrib import auth
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from .. import events, signals
+from .. import events, rate_limits, signals
 from ..addresses import client_address
 from ..digests import is_auth_hash_of
 from ..exceptions import Reason, Refused
 from ..models import Challenge
 from ..records import site_phones
-from . import acceptance, browsers, checking, cookies, pending, policy, recovery
+from . import acceptance, browsers, checking, cookies, limits, lockout, pending, policy, recovery
 from .session import session_guard
 
 
@@ -40,6 +40,35 @@ def verify(request: HttpRequest, challenge: Challenge, pin: str, *, trust_browse
     if trust_browser and browsers.may_be_trusted(challenge):
         token = browsers.trust(request, user, trust_version=trust_version, auth_hash=challenge.auth_hash, ip=address)
         session_guard(request).cookies.browser = (browsers.cookie_name(user.pk), token)
+    return challenge.next_url
+
+
+def confirm(request: HttpRequest, challenge: Challenge, token: str) -> str:
+    """Complete the confirmation of a phone that was proved in another way than by a PIN; return the URL to go to.
+
+    The caller has found that the proof is right, and of this challenge. It counts as a right PIN does: under lockouts
+    and the rate limits of tries, once, and only while the challenge is the newest one and has not expired.
+
+    Args:
+        token: what the proof came with; never accepted twice.
+
+    Raises:
+        Refused: the proof was not accepted, or the login has ended.
+    """
+    if challenge.purpose != Challenge.Purpose.PHONE:
+        raise Refused(Reason.ENDED)
+    require_current(request, challenge)
+    try:
+        lockout.require_none(challenge)
+        consumed = limits.try_limits(challenge.user_id, client_address(request))
+        rate_limits.reserve(lambda: rate_limits.consume(consumed))
+    except Refused as refused:
+        checking.record_not_tried(challenge, refused)
+        raise
+    user = reload_user_or_end(request, challenge)
+    trust_version = acceptance.accept(challenge, token, consumed)
+    site_phones.dismiss_change(user)
+    _complete(request, user, challenge, trust_version)
     return challenge.next_url
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..exceptions import Reason, Refused
 from ..models import Challenge, VerigatorUser
 from ..records import links, site_phones
 from . import browsers, completion, lockout, pending, phone_changes, policy, sending
-from .delivery import deliver
+from .delivery import Delivery, deliver
 from .session import session_guard
 
 
@@ -141,13 +142,19 @@ def _send_first(request: HttpRequest, challenge: Challenge, link: VerigatorUser,
 
 
 def send(
-    request: HttpRequest, challenge: Challenge, *, method: str | None = None, another_way: bool = False
+    request: HttpRequest,
+    challenge: Challenge,
+    *,
+    method: str | None = None,
+    another_way: bool = False,
+    deliver: Callable[[Delivery], None] = deliver,
 ) -> Challenge:
     """Send another code for a pending login, or the first one of an intercepted login.
 
     Args:
         method: how to send it; in the place of the app's code at once. None for the same method again.
         another_way: begin with the provider after the one that sent the last code.
+        deliver: what becomes of the reserved code, where no backend is to send it.
 
     Returns:
         The challenge of the new code.
@@ -168,7 +175,7 @@ def send(
     if change is not None and change.replaces != link.phone_in_force:
         raise Refused(Reason.ENDED)
     following = pending.following(challenge, ip=client_address(request))
-    sending.send(
+    delivery = sending.reserve(
         following,
         link,
         method or challenge.requested_method or sending.default_method(),
@@ -176,6 +183,7 @@ def send(
         previous=challenge,
         after=challenge.backend if another_way else "",
     )
+    deliver(delivery)
     return following
 
 

@@ -23,7 +23,7 @@ from ..models import Challenge, PhoneChange, VerigatorUser, statements
 from ..rate_limits import RateLimit
 from ..records import site_phones
 from . import limits, lockout, notices, providers
-from .delivery import Delivery, deliver, pause_ends, record_refusal
+from .delivery import Delivery, pause_ends, record_refusal
 from .notices import send_notice
 
 Outcome = Challenge.Outcome
@@ -60,18 +60,6 @@ def require_allowed_number(user: AbstractBaseUser, number: str) -> None:
     except Refused as refused:
         record_refusal(user, refused)
         raise
-
-
-def send(challenge: Challenge, link: VerigatorUser, method: str, **options: Any) -> None:
-    """Reserve and deliver a code.
-
-    Args:
-        options: keyword arguments of ``reserve``.
-
-    Raises:
-        Refused: a limit or a rule refuses the code, or no provider has sent it.
-    """
-    deliver(reserve(challenge, link, method, **options))
 
 
 def reserve(

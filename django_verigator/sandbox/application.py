@@ -1,4 +1,4 @@
-"""Dispatch each request to the phone page, the control API or the provider, and apply the active faults."""
+"""Dispatch each request to the pages, the control API or the provider, and apply the active faults."""
 
 from __future__ import annotations
 
@@ -16,29 +16,38 @@ from .http_messages import HTTPError, Request, Response, error_response
 from .phone_page import PhonePage
 from .provider import Provider
 from .response_writer import send_response
+from .widget_page import WIDGET_PREFIX, WidgetPage
 
 logger = logging.getLogger("django_verigator.sandbox")
 
 
 class Application:
-    """Answer the requests for one provider."""
+    """Answer the requests for one provider.
 
-    def __init__(self, provider: Provider, allowed_hosts: AllowedHosts) -> None:
+    Args:
+        allow_remote: the widget may send browsers back to sites on other machines.
+    """
+
+    def __init__(self, provider: Provider, allowed_hosts: AllowedHosts, *, allow_remote: bool = False) -> None:
         self._provider = provider
         self._allowed_hosts = allowed_hosts
         self._control_api = ControlApi(provider)
         self._phone_page = PhonePage(provider)
+        self._widget_page = WidgetPage(provider.widget, allow_remote=allow_remote)
 
     def handle(self, request: Request, client: ClientConnection) -> None:
         """Answer a request; ``client.closing`` says afterwards whether its connection must end."""
         try:
-            self._allowed_hosts.check(request)
+            # Sites send browsers to the widget, by a form as well.
+            self._allowed_hosts.check(request, any_origin=request.segments == [WIDGET_PREFIX])
         except HTTPError as error:
             send_response(client, error.response)
             return
         first = request.segments[:1]
         if first in ([], ["static"], ["favicon.ico"]):
             send_response(client, _response_from(lambda: self._phone_page.handle(request)))
+        elif first == [WIDGET_PREFIX]:
+            send_response(client, _response_from(lambda: self._widget_page.handle(request)))
         elif first == [CONTROL_PREFIX]:
             send_response(client, _response_from(lambda: self._control_api.handle(request)))
         else:

@@ -113,6 +113,13 @@ class NumberVerifications:
                 sent += 1
             self._store.write("UPDATE number_session SET sent = ? WHERE id = ?", (sent, each.id))
 
+    def phone_number(self, account: str, verification_id: str) -> str | None:
+        """Return the number that a verification's PIN went to, or None for an unknown id."""
+        row = self._store.row(
+            "SELECT phone_number FROM number_session WHERE id = ? AND account = ?", (verification_id, account)
+        )
+        return str(row[0]) if row else None
+
     def check(self, account: str, verification_id: str, pin: str, cookie: str, ip: str) -> str | None:
         """Return VERIFIED, INVALID, EXPIRED or THROTTLED, or None for an unknown id.
 

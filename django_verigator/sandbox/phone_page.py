@@ -17,7 +17,13 @@ from .http_messages import HTTPError, Request, Response
 from .phone_numbers import parse_phone_number
 from .provider import Provider
 
-CONTENT_TYPES = {"phone.css": "text/css", "phone.js": "text/javascript", "icon.svg": "image/svg+xml"}
+CONTENT_TYPES = {
+    "phone.css": "text/css",
+    "phone.js": "text/javascript",
+    "widget.css": "text/css",
+    "widget.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -35,6 +35,7 @@ from .store import Store
 from .twilio_verifications import TwilioVerifications
 from .twilio_verify_api import TwilioVerifyApi
 from .verification_api import VerificationApi
+from .widget import Widget
 
 DEFAULT_ISSUER = "Verigator"
 MAX_PAGE_MESSAGES = 100
@@ -71,6 +72,7 @@ class Provider:
         authentications = Authentications(store, clock, self.phones, config)
         self._number_verifications = NumberVerifications(store, clock, self.phones, config)
         self._omnimessages = Omnimessages(store, clock, self.phones, post_report)
+        self.widget = Widget(store, self._number_verifications, config)
         self._apis: dict[str, Api] = {
             VERIFICATION: VerificationApi(store, self.directory, authentications, config),
             NUMBER_VERIFICATION: NumberVerificationApi(store, self._number_verifications, config),

@@ -39,8 +39,8 @@ class Sandbox(Provider):
         create_status, pin_length, pin_validity, max_tries, legacy_auth_id, strict, path_prefix, senders: see
             ``ProviderConfig``; ``pin_length`` is in digits, ``pin_validity`` in seconds.
         clock: returns the time, in seconds since 1970 (UTC).
-        allow_remote: permits a ``host`` that other machines can reach. They can then read every PIN. Delivery reports
-            are posted to other machines too.
+        allow_remote: permits a ``host`` that other machines can reach, which can then read every PIN; also posts
+            delivery reports to other machines, and sends browsers from the widget back to sites there.
         allow_hosts: names besides localhost that a Host header may carry, as ``name`` or ``name:port``.
         certfile, keyfile: serve HTTPS with this certificate and key.
 
@@ -87,12 +87,14 @@ class Sandbox(Provider):
             tls = _tls_context(certfile, keyfile)
             self._callbacks = CallbackSender(allow_remote=allow_remote)
             super().__init__(Store(db), Clock(clock), config, self._callbacks.post)
-        self._listen(host, port, allow_hosts, tls)
+        self._listen(host, port, AllowedHosts([host.strip("[]"), *allow_hosts]), tls, allow_remote)
 
-    def _listen(self, host: str, port: int, allow_hosts: Collection[str], tls: ssl.SSLContext | None) -> None:
+    def _listen(
+        self, host: str, port: int, allowed_hosts: AllowedHosts, tls: ssl.SSLContext | None, allow_remote: bool
+    ) -> None:
         self._host = host.strip("[]")
         self._stopped = False
-        application = Application(self, AllowedHosts([self._host, *allow_hosts]))
+        application = Application(self, allowed_hosts, allow_remote=allow_remote)
         stopping = threading.Event()
         handler = partial(RequestHandler, application, stopping)
         try:
