@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django_verigator import check_ids, exceptions, testing, urls
 from django_verigator.backends.base import BaseBackend
 from django_verigator.backends.number_verification import NumberVerificationBackend
+from django_verigator.backends.omnichannel import OmnichannelBackend
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.checks import deploy
 from django_verigator.client import errors
@@ -60,7 +61,12 @@ def test_reasons__exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "backend"), [("Verigator", VerigatorBackend), ("Number Verification", NumberVerificationBackend)]
+    ("title", "backend"),
+    [
+        ("Verigator", VerigatorBackend),
+        ("Number Verification", NumberVerificationBackend),
+        ("Omnichannel", OmnichannelBackend),
+    ],
 )
 def test_backend_options__are_those_of_the_backend(title: str, backend: type[BaseBackend]) -> None:
     parameters = inspect.signature(backend).parameters
