@@ -92,5 +92,5 @@ CALLS_REACH_VOICE_MAIL = "verigator.W023"
 CREDENTIALS_IN_ADDRESSES = "verigator.W022"
 """A backend puts credentials and PINs into URLs."""
 
-CHANNEL_MAY_NOT_REACH = "verigator.W023"
+CHANNEL_MAY_NOT_REACH = "verigator.W024"
 """A backend's channels do not reach every phone: none is SMS, or WhatsApp without a template."""

@@ -234,8 +234,8 @@ def test_report_base__is_kept_without_a_slash(make: Make, base: str, kept: str) 
     ("options", "ids"),
     [
         ({}, []),
-        ({"channels": ["viber"]}, ["verigator.W023"]),
-        ({"channels": ["whatsapp", "sms"]}, ["verigator.W023"]),
+        ({"channels": ["viber"]}, ["verigator.W024"]),
+        ({"channels": ["whatsapp", "sms"]}, ["verigator.W024"]),
         ({"channels": ["whatsapp", "sms"], "whatsapp_template": "login_code"}, []),
         ({"validity": 1}, ["verigator.E020"]),
     ],
