@@ -133,7 +133,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 # What takes long, or starts programs and servers of its own; a test's own marker goes before its folder's.
 THOROUGH = (
     *("attacks", "browser", "bulk", "contract", "contrib", "example", "faults", "crashes", "neighbours", "network"),
-    *("package", "races", "scale", "servers", "stateful"),
+    *("official", "package", "races", "scale", "servers", "stateful"),
     *(f"client/test_client_{name}.py" for name in ("limits", "patched", "reuse", "stream", "words")),
     *("docs/test_snippets.py", "sandbox/test_phone_page_in_browser.py", "test_provider_faults.py"),
 )
