@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="a valid Number Verification sender (default: any)",
+        help="a valid sender of Number Verification and Omnichannel (default: any)",
     )
     add("--allow-remote", action="store_true", help="permit a --host that others can reach; they can read every PIN")
     add("--allow-host", action="append", default=[], metavar="NAME[:PORT]", help="one more Host header to answer to")

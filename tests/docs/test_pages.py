@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django_verigator import check_ids, exceptions, testing, urls
 from django_verigator.backends.base import BaseBackend
 from django_verigator.backends.number_verification import NumberVerificationBackend
+from django_verigator.backends.omnichannel import OmnichannelBackend
 from django_verigator.backends.twilio_verify import TwilioVerifyBackend
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.checks import deploy
@@ -66,6 +67,7 @@ def test_reasons__exist() -> None:
         ("Verigator", VerigatorBackend),
         ("Number Verification", NumberVerificationBackend),
         ("Twilio Verify", TwilioVerifyBackend),
+        ("Omnichannel", OmnichannelBackend),
     ],
 )
 def test_backend_options__are_those_of_the_backend(title: str, backend: type[BaseBackend]) -> None:
