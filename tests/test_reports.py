@@ -301,6 +301,16 @@ def test_reports_that_are_slow__leave_room_for_sends(db, settings, waiting, brow
     assert Challenge.objects.filter(user__username="bob", outcome="sent").exists()
 
 
+def test_report__that_is_posted_while_the_provider_is_asked_is_not_overwritten(waiting, browser, monkeypatch):
+    def answer_late(self: Any, message_id: str, *, timeout: float) -> DeliveryReport:
+        post(Client(), status="delivered")
+        return DeliveryReport(DeliveryStatus.UNDELIVERED)
+
+    monkeypatch.setattr(reporting.ReportingBackend, "report", answer_late)
+    page(browser)
+    assert Challenge.objects.get().delivery == "delivered"
+
+
 def test_reports_that_fail__are_logged_without_their_words(waiting, browser, caplog):
     reporting.answers[:] = [KeyError("to +37255500067")]
     page(browser)

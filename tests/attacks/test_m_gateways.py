@@ -11,7 +11,7 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
-from django_verigator.backends import backends
+from django_verigator.backends import Circuit, CircuitState, backends
 from django_verigator.backends.texts import TextBackend
 from django_verigator.digests import digest
 from django_verigator.exceptions import ConnectionFailedError, InternalError, RequestTimeoutError, VerigatorError
@@ -149,6 +149,16 @@ def test_the_error_of_a_gateway_holds_no_text(site, alice):
         assert "Verification PIN" not in text
         assert site.phone(alice) not in text
     assert error.__context__ is None
+
+
+@pytest.mark.threat("M13")
+def test_a_gateway_that_is_down_keeps_out_nobody_who_has_a_pin(site, alice):
+    browser = site.pending(alice)
+    site.break_down()
+    for number in range(8):
+        site.pending(site.user(f"user{number}", f"+3725{number}510009"), REMOTE_ADDR=f"9.9.{number}.9")
+    assert Circuit("default").state == CircuitState.OPEN
+    assert browser.give_pin(site.pin(alice))["Location"] == HOME
 
 
 @pytest.mark.threat("F07", "F09", "F10")
