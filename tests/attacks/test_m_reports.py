@@ -14,6 +14,7 @@ from django.db import connection
 from django.http import UnreadablePostError
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import resolve
 from django.utils import timezone
 
 from django_verigator.flows import reports
@@ -99,10 +100,12 @@ def test_ten_thousand_forged_reports_ask_no_database(waiting, settings, caplog):
     assert len(queries) == 0
 
 
-def test_ten_thousand_replays_are_one_read_each(waiting, caplog):
+def test_ten_thousand_replays_are_one_read_each(waiting, rf, caplog):
     """No write, no new row, no line in the log."""
-    client = Client()
-    post(client, price="0.04")
+    post(Client(), price="0.04")
+    # The view alone: what the site's middleware costs is another matter.
+    view, _, kwargs = resolve(reporting.path())
+    body = json.dumps({"id": "message-1", "status": "delivered", "price": "0.04"})
     before, statements = rows(), Counts()
 
     def count(execute, sql, *args):
@@ -112,7 +115,9 @@ def test_ten_thousand_replays_are_one_read_each(waiting, caplog):
     with caplog.at_level(logging.DEBUG, "django_verigator"):
         caplog.clear()
         with connection.execute_wrapper(count):
-            assert {post(client, price="0.04").status_code for _ in range(10_000)} == {OK}
+            for _ in range(10_000):
+                request = rf.post(reporting.path(), body, content_type="application/json")
+                assert view(request, **kwargs).status_code == OK
         assert caplog.records == []
     assert statements == {"SELECT": 10_000}
     assert rows() == before
