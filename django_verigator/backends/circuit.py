@@ -293,22 +293,26 @@ _bulkheads: dict[str, Bulkhead] = {}
 
 @contextmanager
 def protected_call(
-    backend: BaseBackend, origin: CallOrigin | None = None, timeout: float | None = None
+    backend: BaseBackend, origin: CallOrigin | None = None, timeout: float | None = None, *, purpose: str = ""
 ) -> Iterator[None]:
     """Surround one call of a backend, and nothing else, with its circuit breaker and bulkhead.
 
     Args:
         origin: on whose account the call is made; None: on nobody's, so that each failure counts.
-        timeout: seconds that the call may take. A time-out after much less than the backend's own total says nothing.
+        timeout: seconds that the call may take. A time-out after much less than the backend's own total says nothing,
+            unless the call has a purpose.
+        purpose: what the call is for where logins can do without it. Such calls have a circuit breaker and a bulkhead
+            of their own, so that no code is kept from being sent by them.
 
     Raises:
         CircuitOpenError: the call was not made (``sent`` is False), since the provider is down.
         ProviderBusyError: the call was not made, since too many others wait for the provider.
     """
-    circuit = Circuit(backend.alias)
+    name = f"{backend.alias}/{purpose}" if purpose else backend.alias
+    circuit = Circuit(name)
     reports_success = circuit.admit()
-    is_hurried = timeout is not None and timeout < backend.total_timeout / 2
-    with _bulkheads.setdefault(backend.alias, Bulkhead()).enter(conf.current().LIMITS.PROVIDER_CALLS_AT_ONCE):
+    is_hurried = not purpose and timeout is not None and timeout < backend.total_timeout / 2
+    with _bulkheads.setdefault(name, Bulkhead()).enter(conf.current().LIMITS.PROVIDER_CALLS_AT_ONCE):
         is_probe = reports_success and circuit.take_probe(backend.total_timeout + _RETRY_BEHIND_PROBE)
         try:
             yield

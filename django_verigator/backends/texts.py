@@ -91,7 +91,7 @@ class TextBackend(BaseBackend):
     def send_code(self, recipient: Recipient, method: str, text: str, *, timeout: float) -> Started:
         """Send a text by ``method``, and return how it went; for subclasses that can do more than texts."""
         message_id = self.send_text(recipient.phone_number, text, timeout=timeout)
-        return Started(METHOD_SMS, message_id=message_id or "")
+        return Started(METHOD_SMS, message_id="" if message_id is None else str(message_id))
 
     def start(self, recipient: Recipient, method: str, *, timeout: float | None = None) -> Started:
         pin = HiddenText(f"{secrets.randbelow(10**self.pins.pin_length):0{self.pins.pin_length}}")

@@ -6,6 +6,7 @@ No transaction is open during a call. One send is counted and one deadline holds
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from .providers import NOT_ASKED, UNDONE
 
 Outcome = Challenge.Outcome
 LONGEST_PAUSE_SECONDS = 600
+_MESSAGE_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}\Z")
+"""Of anything else a gateway's own code may return, its whole answer or the text, nothing is stored."""
 
 
 @dataclass
@@ -108,7 +111,8 @@ def _settle_started(delivery: Delivery, started: Started) -> None:
         record_refusal(challenge.user, forbidden)
         raise forbidden
     try:
-        _write_sent(challenge, Outcome.SENT, started.method, started.reference, started.message_id)
+        message_id = started.message_id if _MESSAGE_ID.match(started.message_id) else ""
+        _write_sent(challenge, Outcome.SENT, started.method, started.reference, message_id)
     except IntegrityError:  # another user's valid code has this reference
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())
         details: dict[str, Any] = {"reason": "reference_twice", "backend": challenge.backend}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from .. import events
+from .. import events, shown
 from ..backends import BaseBackend, CallOrigin, DeliveryReport, DeliveryStatus, backends, protected_call
 from ..exceptions import VerigatorError
 from ..models import Challenge
@@ -30,6 +31,7 @@ MAX_BODY = 16 * 1024
 
 _RANKS = list(DeliveryStatus)
 _LONGEST_ERROR, _LONGEST_CHANNEL = 32, 12
+_PRICE_LIMIT = Decimal(99_999)
 
 
 def url_for(challenge: Challenge, backend: BaseBackend) -> str:
@@ -58,7 +60,7 @@ def receive(token: str, body: bytes) -> bool:
         Whether it is about a code that we know.
 
     Raises:
-        ValueError: the body is no report.
+        ValueError: the body is no report that can be kept.
     """
     try:
         pk, alias = _signer().unsign_object(token)
@@ -67,13 +69,24 @@ def receive(token: str, body: bytes) -> bool:
         return False
     if not backend.reports_delivery:  # The alias belongs to another provider now.
         return False
-    message_id, report = backend.read_report(body)
+    message_id, report = _read(backend, body)
     challenge = Challenge.objects.filter(pk=UUID(pk), backend=alias).select_related("user").first()
     # Without an id the answer to the start is still under way, or was lost.
     if challenge is None or challenge.message_id not in ("", message_id):
         return False
     _write(challenge, report)
     return True
+
+
+def _read(backend: BaseBackend, body: bytes) -> tuple[str, DeliveryReport]:
+    try:
+        message_id, report = backend.read_report(body)
+        return message_id, _storable(report)
+    except ValueError:
+        raise
+    except Exception as error:  # noqa: BLE001 - anybody's bytes, read by a backend's own code
+        problem = type(error).__name__
+    raise ValueError(f"read_report raised {problem}")
 
 
 def refresh(challenge: Challenge) -> None:
@@ -90,10 +103,13 @@ def refresh(challenge: Challenge) -> None:
     backend = backends[challenge.backend]
     origin = CallOrigin.of(challenge.user_id, challenge.phone_digest, challenge.ip)
     try:
-        with protected_call(backend, origin, ASK_TIMEOUT):
-            report = backend.report(challenge.message_id, timeout=ASK_TIMEOUT)
+        with protected_call(backend, origin, ASK_TIMEOUT, purpose="reports"):
+            report = _storable(backend.report(challenge.message_id, timeout=ASK_TIMEOUT))
     except VerigatorError as error:
         events.record("report_failed", challenge.user, **error.details, backend=challenge.backend)
+        return
+    except Exception as error:  # noqa: BLE001 - a fault in a backend's own code must not cost the PIN page
+        events.site_failed("report_failed", challenge.user, error)
         return
     _write(challenge, report)
 
@@ -108,16 +124,32 @@ def is_awaited(challenge: Challenge) -> bool:
         return False
 
 
+def _storable(report: DeliveryReport) -> DeliveryReport:
+    """Return what the columns take of a report; a price that is none is left out.
+
+    Raises:
+        ValueError: the status is none.
+    """
+    price = report.price
+    if not (isinstance(price, Decimal) and price.is_finite() and 0 <= price < _PRICE_LIMIT):
+        price = None
+    channel, error = (shown.one_line(text) for text in (report.channel, report.error))
+    return DeliveryReport(DeliveryStatus(report.status), channel[:_LONGEST_CHANNEL], error[:_LONGEST_ERROR], price)
+
+
 def _write(challenge: Challenge, report: DeliveryReport) -> None:
     """Write a report unless one that says more is there already."""
     earlier = ["", *(status.value for status in _RANKS[: _RANKS.index(report.status)])]
     is_news = Q(delivery__in=earlier)
     if report.price is not None:
         is_news |= Q(delivery=report.status.value, price=None)
-    values = {
+    adds_price = challenge.delivery == report.status.value and challenge.price is None and report.price is not None
+    if challenge.delivery not in earlier and not adds_price:  # Posted again: no write, and no line in the log.
+        return
+    values: dict[str, Any] = {
         "delivery": report.status.value,
-        "delivery_channel": report.channel[:_LONGEST_CHANNEL],
-        "delivery_error": report.error[:_LONGEST_ERROR],
+        "delivery_channel": report.channel,
+        "delivery_error": report.error,
         **({"price": report.price} if report.price is not None else {}),
     }
     if not challenge.transition(values, is_news):

@@ -5,17 +5,18 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 from django.views.generic import View
 
 from ..flows import reports
+from .decorators import non_atomic
 
 
 # The provider has no cookie and no CSRF token; whoever posts must know the signed address of one code.
-@method_decorator([csrf_exempt, login_not_required, sensitive_variables()], name="dispatch")
+@method_decorator([non_atomic, csrf_exempt, login_not_required, sensitive_variables()], name="dispatch")
 class ReportView(View):
     """Takes in what a provider posts about a message; asks no session and logs nobody in."""
 
@@ -23,7 +24,10 @@ class ReportView(View):
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         # request.body would read as much as the site lets users upload.
-        body = request.read(reports.MAX_BODY + 1)
+        try:
+            body = request.read(reports.MAX_BODY + 1)
+        except UnreadablePostError:
+            return HttpResponse(status=HTTPStatus.BAD_REQUEST)
         if len(body) > reports.MAX_BODY:
             return HttpResponse(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:

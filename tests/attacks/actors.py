@@ -16,12 +16,13 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from django_verigator.backends import backends
+from django_verigator.backends import backends, texts
 from django_verigator.backends.verigator import VerigatorBackend
 from django_verigator.client import Api
+from django_verigator.exceptions import ConnectionFailedError
 from django_verigator.models import VerigatorUser
-from django_verigator.sandbox import Sandbox
 from tests.deadlines import Stopwatch
+from tests.gateway import BACKEND as GATEWAY_BACKEND
 
 from .oracle import Oracle, Person, session_of
 
@@ -47,14 +48,14 @@ _real_now, _real_time = timezone.now, time.time
 class Site:
     """The test site with the real backend, the sandbox behind it, and its users."""
 
-    def __init__(
-        self, sandbox: Sandbox, account: dict[str, str], settings: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    pins_are_ours = False
+    """The provider only sends texts, and is not asked whether a PIN is right."""
+
+    def __init__(self, sandbox: Any, account: dict[str, str], settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sandbox = sandbox
         self.settings = settings
         self.account = account
-        self.api = Api(**account, endpoint=sandbox.url)
-        self.service_id = self.api.services.create("localhost", "attacks").id
+        self.service_id = self._sign_up()
         credential = (account["username"], account["password"])
         self.oracle = Oracle(sandbox, self.service_id, credential=credential, deadline=DEADLINE)
         self._offset = 0.0
@@ -63,31 +64,41 @@ class Site:
         self.configure()
         sandbox.clear_calls()
 
+    def _sign_up(self) -> str:
+        self.api = Api(**self.account, endpoint=self.sandbox.url)
+        return self.api.services.create("localhost", "attacks").id
+
     # --- its settings and its time ------------------------------------------------------------------------------------
 
     def configure(self, **keys: Any) -> None:
         """Set keys of VERIGATOR on top of those set before."""
         self._keys |= keys
         self.oracle.limits = dict(self._keys.get("LIMITS", {}))
+        self._close_connections()
+        self.settings.VERIGATOR = {
+            "BACKENDS": {"default": self._entry()},
+            "PHONE": "phone_number",
+            "STAND_IN": True,
+            **self._keys,
+        }
+
+    def _entry(self) -> dict[str, Any]:
         options = {
             **self.account,
             "endpoint": self.sandbox.url,
             "service_id": self.service_id,
             "total_timeout": DEADLINE,
         }
-        backend = "django_verigator.backends.verigator.VerigatorBackend"
-        self.close()
-        self.settings.VERIGATOR = {
-            "BACKENDS": {"default": {"BACKEND": backend, "OPTIONS": options}},
-            "PHONE": "phone_number",
-            "STAND_IN": True,
-            **self._keys,
-        }
+        return {"BACKEND": "django_verigator.backends.verigator.VerigatorBackend", "OPTIONS": options}
 
-    def close(self) -> None:
+    def _close_connections(self) -> None:
         for backend in backends._built.values():
             if isinstance(backend, VerigatorBackend):
                 backend.api.close()
+
+    def close(self) -> None:
+        self._close_connections()
+        self.api.close()
 
     def wait(self, seconds: float) -> None:
         """Let time pass, for the site and for its provider."""
@@ -104,6 +115,12 @@ class Site:
         """The provider says yes to every PIN: what is refused now, the app refuses."""
         self.provider_says(status=200)
         self.oracle.provider_lies = True
+
+    def slow_down(self, seconds: float) -> None:
+        self.sandbox.add_fault("latency", seconds=seconds)
+
+    def break_down(self) -> None:
+        self.sandbox.add_fault("reset")
 
     def sync(self) -> None:
         self.oracle.learn()
@@ -209,6 +226,39 @@ class Site:
     def clear_caches(self) -> None:
         cache.clear()
         backends.reset()
+
+
+class TextSite(Site):
+    """The same site with a gateway that only sends texts: the PINs are its own, and nobody is asked about them."""
+
+    pins_are_ours = True
+
+    def _sign_up(self) -> str:
+        # A text tells a phone, and no user. Of several users with one phone it is the newest.
+        self.sandbox.owners = lambda: {
+            phone: person.name for person in self.oracle.people.values() for phone in person.phones
+        }
+        return "gateway"
+
+    def _entry(self) -> dict[str, Any]:
+        options = {"gateway": self.sandbox, "pin_length": PIN_DIGITS, "total_timeout": DEADLINE}
+        return {"BACKEND": GATEWAY_BACKEND, "OPTIONS": options}
+
+    def close(self) -> None:
+        """There is no connection."""
+
+    def lie(self) -> None:
+        """From here on each code has the same PIN, by a chance of one in 10**12: the check says yes to an old one."""
+        self._monkeypatch.setattr(texts.secrets, "randbelow", lambda most: 271_828_182_845)
+
+    def slow_down(self, seconds: float) -> None:
+        self.sandbox.latency = seconds
+
+    def break_down(self) -> None:
+        def refuse(text: str) -> None:
+            raise ConnectionFailedError("no connection", sent=False)
+
+        self.sandbox.behave = refuse
 
 
 class Browser(Client):

@@ -27,9 +27,10 @@ from django_verigator.models import (
     VerigatorUser,
 )
 from django_verigator.sandbox import Sandbox
+from tests.gateway import Gateway
 from tests.site.models import Courier, User
 
-from .actors import PIN_DIGITS, Site
+from .actors import PIN_DIGITS, Site, TextSite
 
 LOGGERS = ("", "django", "django.request", "django_verigator", "urllib3", "requests")
 each_store = pytest.mark.parametrize("store", ["db", "cache", "signed_cookies"], indirect=True)
@@ -50,6 +51,22 @@ EMPTIED: tuple[type[Model], ...] = (
     User,
     Group,
 )
+
+
+BOTH = ("verigator", "own_pins")
+"""A file that says ``PROVIDERS = BOTH`` attacks the site with each: one that checks PINs, one that only sends texts."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    asked = metafunc.definition.get_closest_marker("asks_provider")
+    if asked is None and "provider" in metafunc.fixturenames:
+        metafunc.parametrize("provider", getattr(metafunc.module, "PROVIDERS", BOTH[:1]), indirect=True)
+
+
+@pytest.fixture
+def provider(request: pytest.FixtureRequest) -> str:
+    """Who is behind the site: one of BOTH."""
+    return str(getattr(request, "param", BOTH[0]))
 
 
 @pytest.fixture
@@ -82,6 +99,7 @@ def sandbox_options() -> dict[str, Any]:
 def site(
     transactional_db: None,
     store: str,
+    provider: str,
     sandbox_options: dict[str, Any],
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -89,32 +107,38 @@ def site(
     """The site; when the test is over, I1 to I6 must have held."""
     settings.ROOT_URLCONF = "tests.attacks.urls"
     mail.outbox = []
-    # Its own limits are far off: whatever stops an attack here is the app's.
     account = {"username": "attacks", "password": f"credential-{secrets.token_hex(8)}"}
+    if provider == "own_pins":
+        yield from watched(TextSite(Gateway(), account, settings, monkeypatch), monkeypatch)
+        return
+    # Its own limits are far off: whatever stops an attack here is the app's.
     rules = {"max_tries": 10_000, "pin_validity": 10**9, "pin_length": PIN_DIGITS, **sandbox_options}
     with Sandbox(**account, **rules) as sandbox:
-        site = Site(sandbox, account, settings, monkeypatch)
+        yield from watched(Site(sandbox, account, settings, monkeypatch), monkeypatch)
 
-        def look(method: str, path: str) -> None:
-            if connection.in_atomic_block:
-                site.oracle.calls_in_transactions.append(f"{method} {path}")
 
-        levels = {name: logging.getLogger(name).level for name in LOGGERS}
-        for name in LOGGERS:
-            logging.getLogger(name).setLevel(logging.DEBUG)
-        logging.getLogger().addHandler(site.oracle.transcript)
-        monkeypatch.setattr(http, "before_request", [*http.before_request, look])
-        try:
-            yield site
-            # Read before the site is taken down, reported after it.
-            problems = site.oracle.verdict()
-        finally:
-            logging.getLogger().removeHandler(site.oracle.transcript)
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
-            site.close()
-            site.api.close()
-        assert problems == []
+def watched(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Yield the site, and complain afterwards."""
+
+    def look(method: str, path: str) -> None:
+        if connection.in_atomic_block:
+            site.oracle.calls_in_transactions.append(f"{method} {path}")
+
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    logging.getLogger().addHandler(site.oracle.transcript)
+    monkeypatch.setattr(http, "before_request", [*http.before_request, look])
+    try:
+        yield site
+        # Read before the site is taken down, reported after it.
+        problems = site.oracle.verdict()
+    finally:
+        logging.getLogger().removeHandler(site.oracle.transcript)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        site.close()
+    assert problems == []
 
 
 @pytest.fixture

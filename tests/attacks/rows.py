@@ -173,6 +173,8 @@ M08 C another certificate
 M09 H about somebody or something else
 M10 H a yes and a no
 M11 M cookies, waits of years
+M12 H delivery reports that are forged, replayed, late, or about another message
+M13 H a gateway that lies about sending, or breaks
 R01 - provider gone at the login
 R02 - no name resolution
 R03 - connecting hangs

@@ -12,8 +12,9 @@ from django_verigator.addresses import client_address
 from django_verigator.models import Challenge, Counter, VerigatorUser
 
 from .actors import HOME, LOGIN, PENDING, PIN, RECOVERY, RESEND, STEP_2
-from .conftest import each_store
+from .conftest import BOTH, each_store
 
+PROVIDERS = BOTH
 LOCKED = "Signing in is locked for a while."
 STOPPED = "Set a new password, or ask our support"
 

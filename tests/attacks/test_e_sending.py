@@ -11,6 +11,9 @@ from django_verigator.backends import Circuit, CircuitState
 from django_verigator.models import VerigatorUser
 
 from .actors import CONFIRM, ENROL, HOME, LOGIN, PHONE, PIN, RESEND, STEP_2
+from .conftest import BOTH
+
+PROVIDERS = BOTH
 
 
 def texts(site, to=None):
@@ -163,6 +166,7 @@ def test_wrong_passwords_cost_no_call(site, alice, mallory):
     assert len(site.calls) == before
 
 
+@pytest.mark.asks_provider("the app is linked at a provider that has it; a gateway of texts knows none")
 @pytest.mark.threat("E09")
 def test_an_app_that_is_not_linked_costs_a_text_and_is_counted(site, alice):
     site.configure(METHOD="totp")
@@ -172,6 +176,7 @@ def test_an_app_that_is_not_linked_costs_a_text_and_is_counted(site, alice):
     assert texts(site) == 5
 
 
+@pytest.mark.asks_provider("the app is linked at a provider that has it; a gateway of texts knows none")
 @pytest.mark.threat("E09")
 def test_an_app_costs_no_text_and_no_send(site, alice):
     site.configure(METHOD="totp")
@@ -182,6 +187,7 @@ def test_an_app_costs_no_text_and_no_send(site, alice):
     assert browser.give_pin(site.sandbox.code(site.phone(alice)))["Location"] == HOME
 
 
+@pytest.mark.asks_provider("the app is linked at a provider that has it; a gateway of texts knows none")
 @pytest.mark.threat("E09")
 def test_a_text_where_texts_are_forbidden_is_no_way_in(site, alice):
     site.configure(METHOD="totp", WAYS=["totp"])
@@ -257,6 +263,7 @@ def test_a_stranger_s_phone_gets_so_much_a_day_from_however_many_accounts(site):
     assert texts(site, "+37255510002") == before + 1, "who has confirmed it is not kept out"
 
 
+@pytest.mark.asks_provider("user records are made at the provider; a gateway of texts has none")
 @pytest.mark.threat("E14")
 @pytest.mark.fault("T03")
 def test_a_number_at_which_the_provider_fails_keeps_nobody_else_s_login_down(site, mallory):
@@ -278,6 +285,7 @@ def test_a_number_at_which_the_provider_fails_keeps_nobody_else_s_login_down(sit
     assert len(site.sandbox.calls(operation="users.create")) <= 8 + 30
 
 
+@pytest.mark.asks_provider("user records are made at the provider; a gateway of texts has none")
 @pytest.mark.threat("E14")
 @pytest.mark.fault("T04")
 @pytest.mark.parametrize("status", [422, 500])
@@ -293,6 +301,7 @@ def test_registrations_that_are_refused_are_counted_and_leave_a_trace(site, mall
     assert "starts/user/hour" in [event["scope"] for name, event in heard if name == "limit_reached"]
 
 
+@pytest.mark.asks_provider("the app is linked at a provider that has it; a gateway of texts knows none")
 @pytest.mark.threat("E15")
 @pytest.mark.fault("T05")
 def test_starts_of_the_app_by_a_thief_of_the_password_keep_the_owner_in(site, alice, mallory):
@@ -309,6 +318,7 @@ def test_starts_of_the_app_by_a_thief_of_the_password_keep_the_owner_in(site, al
     assert site.sends(alice) <= 24
 
 
+@pytest.mark.asks_provider("the app is linked at a provider that has it; a gateway of texts knows none")
 @pytest.mark.threat("E15")
 @pytest.mark.fault("T05")
 def test_another_code_of_the_app_again_and_again_leaves_enough_for_the_owner(site, alice, mallory):

@@ -1,4 +1,8 @@
-"""M. Answers of the provider that are to be believed by nobody, seen from the login. (Byte by byte: tests/client.)"""
+"""M. Answers of the provider that are to be believed by nobody, seen from the login. (Byte by byte: tests/client.)
+
+Here a provider checks the PINs. With PINs of our own nobody is asked, so no answer can lie about one: what a gateway
+may lie about is in test_m_gateways.py, and what it may report in test_m_reports.py.
+"""
 
 from __future__ import annotations
 

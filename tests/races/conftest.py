@@ -16,9 +16,12 @@ from django.test import Client
 from django.utils import timezone
 
 from django_verigator import signals
+from django_verigator.backends import texts
 from django_verigator.client import Api, http
 from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser
 from django_verigator.sandbox import Sandbox
+from tests.gateway import BACKEND as GATEWAY_BACKEND
+from tests.gateway import Gateway
 
 LATENCY = 0.2
 ACCOUNT = {"username": "races", "password": "a password"}
@@ -30,20 +33,26 @@ MANY = 1000
 class Provider:
     """The sandbox behind the site; its call log is the witness of what really went out."""
 
-    def __init__(self, sandbox: Sandbox, settings: Any) -> None:
+    pins_are_ours = False
+
+    def __init__(self, sandbox: Any, settings: Any) -> None:
         self.sandbox = sandbox
         self._settings = settings
-        api = Api(**ACCOUNT, endpoint=sandbox.url)
-        self.service_id = api.services.create("localhost", "races").id
-        api.close()
+        self._sign_up()
         self.configure()
 
-    def configure(self, *, limits: dict[str, int] | None = None, **more: Any) -> None:
+    def _sign_up(self) -> None:
+        api = Api(**ACCOUNT, endpoint=self.sandbox.url)
+        self.service_id = api.services.create("localhost", "races").id
+        api.close()
+
+    def _entry(self) -> dict[str, Any]:
         options = {**ACCOUNT, "endpoint": self.sandbox.url, "service_id": self.service_id}
+        return {"BACKEND": "django_verigator.backends.verigator.VerigatorBackend", "OPTIONS": options}
+
+    def configure(self, *, limits: dict[str, int] | None = None, **more: Any) -> None:
         self._settings.VERIGATOR = {
-            "BACKENDS": {
-                "default": {"BACKEND": "django_verigator.backends.verigator.VerigatorBackend", "OPTIONS": options}
-            },
+            "BACKENDS": {"default": self._entry()},
             "STAND_IN": True,
             # A slow machine must not look like a slow provider.
             "LIMITS": {"PROVIDER_CALLS_AT_ONCE": MANY, "CIRCUIT_FAILURES": MANY, **(limits or {})},
@@ -84,8 +93,46 @@ class Provider:
         return [pin for pin in (f"{number:04}" for number in range(1, MANY)) if pin not in right][:20]
 
 
+class TextProvider(Provider):
+    """A gateway that only sends texts: what it was given to send, and what the backend has checked, is the witness."""
+
+    pins_are_ours = True
+    _same_pin: pytest.MonkeyPatch
+
+    def _sign_up(self) -> None:
+        """There is no account."""
+
+    def _entry(self) -> dict[str, Any]:
+        return {"BACKEND": GATEWAY_BACKEND, "OPTIONS": {"gateway": self.sandbox}}
+
+    def slow_down(self) -> None:
+        self.sandbox.latency = LATENCY
+
+    def always_says_yes(self) -> None:
+        """The check says yes to a right PIN each time, whoever asks; and each code has the same one, by chance."""
+        self._same_pin.setattr(texts.secrets, "randbelow", lambda most: 2718)
+
+
+BOTH = ("verigator", "own_pins")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a file that says ``PROVIDERS = BOTH`` with each of them."""
+    asked = metafunc.definition.get_closest_marker("asks_provider")
+    if asked is None and "provider" in metafunc.fixturenames and hasattr(metafunc.module, "PROVIDERS"):
+        metafunc.parametrize("provider", metafunc.module.PROVIDERS, indirect=True)
+
+
 @pytest.fixture
-def provider(transactional_db: None, settings: Any) -> Iterator[Provider]:
+def provider(
+    request: pytest.FixtureRequest, transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Provider]:
+    """Who is behind the site; the real provider's stand-in, if a file says nothing."""
+    if getattr(request, "param", "") == "own_pins":
+        gateway = TextProvider(Gateway(), settings)
+        gateway._same_pin = monkeypatch
+        yield gateway
+        return
     # It would take a thousand tries itself: whatever stops them is ours.
     with Sandbox(**ACCOUNT, max_tries=MANY) as sandbox:
         yield Provider(sandbox, settings)

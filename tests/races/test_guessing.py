@@ -12,6 +12,7 @@ from django_verigator.exceptions import Refused
 from django_verigator.flows import limits
 
 from .conftest import (
+    BOTH,
     RESEND,
     copies,
     give_password,
@@ -24,6 +25,7 @@ from .conftest import (
 )
 from .crowd import crowd
 
+PROVIDERS = BOTH
 PHONE = phone_number()
 ROOM = {"SENDS_PER_USER_HOUR": 1000, "SENDS_PER_PHONE_10_MINUTES": 1000}
 
