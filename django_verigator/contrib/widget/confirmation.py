@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -93,8 +94,8 @@ def complete(request: HttpRequest, challenge: Challenge, answer: Answer) -> str:
     if problem == CANCELLED:
         events.record("widget_cancelled", challenge.user, challenge=challenge)
     elif problem:
-        level = logging.WARNING
-        events.record("widget_refused", challenge.user, level=level, reason=problem, challenge=challenge)
+        details: dict[str, Any] = {"reason": problem, "challenge": challenge}
+        events.record("widget_refused", challenge.user, level=logging.WARNING, **details)
     if problem:
         raise NotConfirmed(problem)
     return completion.confirm(request, challenge, answer.state)
