@@ -193,8 +193,9 @@ def _write_sent(delivery: Delivery, outcome: str, method: str, reference: str, m
 
 
 def _free_reference(delivery: Delivery, rows: QuerySet[Challenge]) -> None:
-    """Take the reference from a code of this user, or one that is no longer valid. Who has confirmed the number takes it
-    from somebody who has not, too: a stranger who enters a number as a new one keeps nobody out.
+    """Take the reference from a code of this user, or one that is no longer valid.
+
+    Who has confirmed the number also takes it from who has not: a stranger who enters it as a new one keeps nobody out.
     """
     now = timezone.now()
     in_use = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=delivery.challenge.user_id)
