@@ -337,6 +337,7 @@ def test_reports_of_errors_show_no_secret(site, alice, reports, monkeypatch, for
         assert secret not in "".join(message.body for message in reports)
 
 
+@pytest.mark.asks_provider("the parameters of one provider's calls")
 @pytest.mark.threat("F05", "F06")
 @pytest.mark.parametrize("parameters_in", ["query", "body"])
 @pytest.mark.parametrize("form", ["start", "pin"])
