@@ -23,7 +23,7 @@ from django_verigator.flows import acceptance, completion, enrolment, limits, ph
 from django_verigator.models import Challenge, PhoneChange, RecoveryCode, VerigatorUser
 from django_verigator.records import links, site_phones
 
-from .actors import CODES, CONFIRM, ENROL, HOME, LOGIN, PHONE, PIN, RECOVERY, RESEND, SECURITY
+from .actors import CODES, CONFIRM, ENROL, HOME, LOGIN, PHONE, PIN, PIN_DIGITS, RECOVERY, RESEND, SECURITY
 from .conftest import BOTH, each_store
 from .oracle import plain
 
@@ -346,6 +346,7 @@ def test_reports_and_logs_show_no_parameter_of_a_number_verification(
 ):
     """Its requests have credentials, number and PIN in the query."""
     options = {**site.account, "endpoint": site.sandbox.url, "parameters_in": parameters_in}
+    options["pin_length"] = PIN_DIGITS
     backend = "django_verigator.backends.number_verification.NumberVerificationBackend"
     site.configure(BACKENDS={"default": {"BACKEND": backend, "OPTIONS": options}})
     browser = site.pending(alice) if form == "pin" else site.browser()
