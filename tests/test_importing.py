@@ -449,7 +449,7 @@ def test_export__leaves_no_column_out_by_chance():
             "next_url",
         }
         | {"password_given", "requested_method", "reference", "phone_digest", "phone_change", "resend_at"}
-        | {"superseded_at", "last_form", "reference_digest"},
+        | {"superseded_at", "last_form", "reference_digest", "message_id", "price", "report_asked_at"},
     }
     names = {
         VerigatorUser: exporting._LINK,

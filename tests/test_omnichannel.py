@@ -29,6 +29,11 @@ def provider() -> Iterator[Sandbox]:
         yield sandbox
 
 
+@pytest.fixture(autouse=True)
+def _every_way(settings: Any) -> None:
+    settings.VERIGATOR = {**settings.VERIGATOR, "WAYS": ["sms", "whatsapp"]}
+
+
 @pytest.fixture
 def make(provider: Sandbox) -> Iterator[Make]:
     with ExitStack() as stack:
@@ -68,7 +73,9 @@ def test_methods__are_those_of_the_channels(make: Make, channels: list[str], met
         (["viber", "sms"], "sms", "viber", "sms"),
         (["sms", "whatsapp"], "sms", "sms", "sms"),
         (["sms", "whatsapp"], "whatsapp", "whatsapp", "whatsapp"),
-        (["whatsapp", "sms"], "sms", "whatsapp", "whatsapp"),
+        (["whatsapp", "sms"], "sms", "sms", "sms"),
+        (["whatsapp", "viber", "sms"], "sms", "viber", "sms"),
+        (["sms", "viber", "whatsapp"], "whatsapp", "whatsapp", "whatsapp"),
         (["sms", "viber"], "totp", "sms", "sms"),
     ],
 )
@@ -81,6 +88,15 @@ def test_start__goes_by_the_first_channel_and_says_so(
     assert [kind for kind, _ in shown(provider)] == [channel]
     assert backend.check(TO, provider.last_pin(PHONE), started.reference).verified
     assert backend.report(started.message_id).status is DELIVERED
+
+
+def test_whatsapp__is_used_only_where_it_is_allowed(make: Make, provider: Sandbox, settings: Any) -> None:
+    settings.VERIGATOR = {**settings.VERIGATOR, "WAYS": ["sms"]}
+    backend = make(channels=["whatsapp", "sms"], whatsapp_template="login_code")
+    for asked in ("sms", "whatsapp"):
+        assert backend.start(TO, asked).method == "sms"
+    assert [kind for kind, _ in shown(provider)] == ["sms", "sms"]
+    assert [message.id for message in backend.system_checks()] == ["verigator.E020"]
 
 
 def test_start__by_a_whatsapp_template_names_the_pin_alone(make: Make, provider: Sandbox) -> None:
@@ -170,6 +186,7 @@ def test_report__fails_when_all_channels_have_and_sums_the_prices(make: Make, pr
         (["viber", "sms"], "viber", SENT),
         (["viber", "sms"], "sms", UNDELIVERED),
         (["sms", "whatsapp"], "whatsapp", SENT),  # which may have been asked for, and be the first
+        (["sms", "whatsapp"], "sms", SENT),
         (["whatsapp"], "whatsapp", UNDELIVERED),
     ],
 )

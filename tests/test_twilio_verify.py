@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.contrib.auth import SESSION_KEY
 from django.test import Client, override_settings
+from django.utils import timezone
 
 from django_verigator.backends import Recipient, locmem
 from django_verigator.backends.circuit import Circuit, CircuitState, protected_call
 from django_verigator.backends.twilio_verify import TwilioVerifyBackend
 from django_verigator.exceptions import InvalidDataError, NoSuchResourceError, NoSuchServiceError, ThrottledError
-from django_verigator.models import Challenge
+from django_verigator.models import Challenge, VerigatorUser
 from django_verigator.sandbox import Sandbox
 
 from .conftest import PHONE, give_password
@@ -144,6 +145,28 @@ def test_second_user_with_the_number__waits_until_the_code_is_over(
     other.post(PIN_PAGE, {"pin": pin})
     assert SESSION_KEY not in other.session
     assert Challenge.objects.get(user__username="bob").outcome == "unavailable"
+    assert browser.post(PIN_PAGE, {"pin": pin})["Location"] == "/private/"
+
+
+@pytest.mark.django_db
+@pytest.mark.threat("E03")
+def test_stranger_with_the_number__keeps_out_nobody_who_has_confirmed_it(
+    site: Any, sandbox: Sandbox, alice: Any, django_user_model: Any
+) -> None:
+    """And gets nothing by it: the code is for the owner's login alone."""
+    VerigatorUser.objects.filter(user=alice).update(confirmed_at=timezone.now())
+    django_user_model.objects.create_user("mallory", password="correct horse", phone_number=PHONE)
+    browser, stranger = Client(), Client()
+    stranger.post("/accounts/login/", {"username": "mallory", "password": "correct horse"})
+    give_password(browser)
+    pin = sandbox.last_pin(PHONE)
+    assert len({message["pin"] for message in sandbox.messages(PHONE)}) == 1
+    assert Challenge.objects.get(user__username="mallory").superseded_at is not None
+    stranger.post(PIN_PAGE, {"pin": pin})
+    Challenge.objects.update(resend_at=None)
+    stranger.post(RESEND)
+    stranger.post(PIN_PAGE, {"pin": pin})
+    assert SESSION_KEY not in stranger.session
     assert browser.post(PIN_PAGE, {"pin": pin})["Location"] == "/private/"
 
 

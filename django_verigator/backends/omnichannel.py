@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from django.core.checks import CheckMessage
+from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 
-from .. import check_ids
+from .. import check_ids, conf
 from ..client import BadAnswer, ChannelMessage, MessageStatus, Omnichannel, WhatsAppTemplate, is_loopback
 from ..client.deliveries import parse_posted_status
 from ..client.number_verification import MAX_VALIDITY, PIN_PLACE
 from ..client.omnichannel import ENDPOINT, PRIORITIES, TEXT_STORES
 from ..client.omnimessages import CHANNELS, RCS, SMS, WHATSAPP
 from ..client.options import ConnectionArguments, Unpack, takes_connection_options
-from ..constants import METHOD_SMS
+from ..constants import METHOD_SMS, METHOD_WHATSAPP
 from ..hidden import HiddenText
 from .base import DeliveryReport, HttpBackend, Recipient, Started, require_credentials
 from .deliveries import merge_statuses
 from .pin_options import checked_integer, checked_text
 from .texts import TEMPLATE, TextBackend
 
-METHOD_WHATSAPP = "whatsapp"
 VERIGATOR_TEMPLATE = f"{PIN_PLACE} is your verification code"
 """The text that Messente's new product of the name Verigator, where it is enabled, sends over channels of its choice.
 
@@ -39,7 +38,8 @@ class OmnichannelBackend(HttpBackend, TextBackend):
     Args:
         username, password: the API credentials.
         endpoint: the provider's address; ``http`` only on loopback, where it means the sandbox.
-        channels: "sms", "viber", "whatsapp" and "rcs", in the order in which they are tried.
+        channels: "sms", "viber", "whatsapp" and "rcs", in the order in which they are tried. But WhatsApp comes first
+            where it is asked for (by METHOD, or by the user), else last, and is used only if WAYS allows it.
         sender: whom the texts come from; must be activated on the account. Default: the account's; "rcs" needs one.
         ttl: seconds after which a channel has failed, and the next is tried. Default: the provider's.
         priority: "low", "regular" or "high".
@@ -100,9 +100,7 @@ class OmnichannelBackend(HttpBackend, TextBackend):
         return self.send_code(Recipient("", phone_number), METHOD_SMS, text, timeout=timeout).message_id
 
     def send_code(self, recipient: Recipient, method: str, text: str, *, timeout: float) -> Started:
-        channels: tuple[str, ...] = self.channels
-        if method == METHOD_WHATSAPP and WHATSAPP in channels:
-            channels = (WHATSAPP, *(channel for channel in channels if channel != WHATSAPP))
+        channels = self._channels_for(method)
         with self.api.within(timeout):
             sent = self.api.send(
                 recipient.phone_number,
@@ -112,6 +110,17 @@ class OmnichannelBackend(HttpBackend, TextBackend):
                 text_store=self.text_store,
             )
         return Started(METHOD_WHATSAPP if channels[0] == WHATSAPP else METHOD_SMS, message_id=sent.id)
+
+    def _channels_for(self, method: str) -> list[str]:
+        others = [channel for channel in self.channels if channel != WHATSAPP]
+        if not self._uses_whatsapp():
+            return others
+        return [WHATSAPP, *others] if method == METHOD_WHATSAPP else [*others, WHATSAPP]
+
+    def _uses_whatsapp(self) -> bool:
+        # Where there is nothing else, ``methods`` says so, and nobody asks who may not.
+        is_allowed = METHOD_WHATSAPP in conf.current().WAYS or self.methods == (METHOD_WHATSAPP,)
+        return WHATSAPP in self.channels and is_allowed
 
     def _channel_message(self, channel: str, text: str) -> ChannelMessage:
         if channel != WHATSAPP or self.whatsapp_template is None:
@@ -123,7 +132,9 @@ class OmnichannelBackend(HttpBackend, TextBackend):
     def report(self, message_id: str, *, timeout: float | None = None) -> DeliveryReport:
         with self.api.within(timeout):
             statuses = self.api.report(message_id)
-        return merge_statuses(statuses, is_last={each.channel for each in statuses} >= set(self.channels))
+        return merge_statuses(
+            statuses, is_last={each.channel for each in statuses} >= set(self._channels_for(METHOD_SMS))
+        )
 
     def read_report(self, body: bytes) -> tuple[str, DeliveryReport]:
         try:
@@ -135,8 +146,8 @@ class OmnichannelBackend(HttpBackend, TextBackend):
         raise ValueError(reason)
 
     def _is_last(self, status: MessageStatus) -> bool:
-        """Whether certainly no channel comes behind this one: where WhatsApp was asked for, it is the first."""
-        return status.channel == self.channels[-1] and (len(self.channels) == 1 or status.channel != WHATSAPP)
+        """Whether certainly no channel comes behind this one, however the code was asked for."""
+        return all(self._channels_for(method)[-1] == status.channel for method in self.methods)
 
     def system_checks(self) -> list[CheckMessage]:
         found = super().system_checks()
@@ -144,6 +155,10 @@ class OmnichannelBackend(HttpBackend, TextBackend):
             text = "no channel is sms, so users without the others' apps get no PIN."
             hint = 'Add "sms" as the last channel.'
             found.append(self._warning(text, hint))
+        if WHATSAPP in self.channels and METHOD_WHATSAPP not in conf.current().WAYS:
+            text = "WAYS does not allow WhatsApp, which is among its channels, and is not used."
+            hint = 'Add "whatsapp" to WAYS, or leave it out of channels.'
+            found.append(self._message(Error, text, hint, id=check_ids.OPTIONS_CONTRADICT_SETTINGS))
         if WHATSAPP in self.channels and self.whatsapp_template is None:
             text = "WhatsApp delivers its texts only to users who have just written to the sender."
             hint = "Set whatsapp_template to an approved authentication template."

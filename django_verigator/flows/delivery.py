@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from .. import conf, db, events, rate_limits, signals
@@ -112,7 +112,7 @@ def _settle_started(delivery: Delivery, started: Started) -> None:
         raise forbidden
     try:
         message_id = started.message_id if _MESSAGE_ID.match(started.message_id) else ""
-        _write_sent(challenge, Outcome.SENT, started.method, started.reference, message_id)
+        _write_sent(delivery, Outcome.SENT, started.method, started.reference, message_id)
     except IntegrityError:  # another user's valid code has this reference
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())
         details: dict[str, Any] = {"reason": "reference_twice", "backend": challenge.backend}
@@ -138,7 +138,7 @@ def _settle_errors(delivery: Delivery, errors: Sequence[VerigatorError]) -> None
     # The code may have been sent: no other provider is asked, and its PIN may be tried.
     # It is the one asked last. With a PIN of our own its error says what a PIN can be checked against.
     method = providers.method_of(delivery.backends[len(errors) - 1], delivery.method)
-    _write_sent(challenge, Outcome.UNCLEAR, method, errors[-1].reference)
+    _write_sent(delivery, Outcome.UNCLEAR, method, errors[-1].reference)
 
 
 def _refuse_unavailable(until: datetime | None) -> NoReturn:
@@ -165,8 +165,8 @@ def _restore_previous(challenge: Challenge, previous: Challenge) -> None:
     atomic_with_retry(swap_back)
 
 
-def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str, message_id: str = "") -> None:
-    now = timezone.now()
+def _write_sent(delivery: Delivery, outcome: str, method: str, reference: str, message_id: str = "") -> None:
+    challenge, now = delivery.challenge, timezone.now()
     values: dict[str, Any] = {
         "outcome": outcome,
         "method": method,
@@ -188,11 +188,21 @@ def _write_sent(challenge: Challenge, outcome: str, method: str, reference: str,
     try:
         retry_on_deadlock(write)
     except IntegrityError:
-        # Free the reference where it belongs to this user, or to a code that is no longer valid.
-        in_use = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=challenge.user_id)
-        rows = Challenge.objects.filter(reference_digest=reference_digest)
-        rows.exclude(in_use).update(reference_digest=None)
+        _free_reference(delivery, Challenge.objects.filter(reference_digest=reference_digest))
         retry_on_deadlock(write)
+
+
+def _free_reference(delivery: Delivery, rows: QuerySet[Challenge]) -> None:
+    """Take the reference from a code of this user, or one that is no longer valid.
+
+    Who has confirmed the number also takes it from who has not: a stranger who enters it as a new one keeps nobody out.
+    """
+    now = timezone.now()
+    in_use = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=delivery.challenge.user_id)
+    if delivery.change is None and delivery.link.confirmed_at is not None:
+        strangers = rows.exclude(phone_change=None, user__verigator__confirmed_at__isnull=False)
+        strangers.filter(in_use).update(superseded_at=now)
+    rows.exclude(in_use).update(reference_digest=None)
 
 
 def _write(challenge: Challenge, **values: Any) -> None:
