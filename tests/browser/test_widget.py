@@ -39,8 +39,8 @@ class Site:
 
 
 @pytest.fixture
-def site(chromium: Any, tmp_path: Path) -> Iterator[Site]:
-    command = [sys.executable, "-m", "tests.browser.widget_site", str(tmp_path)]
+def site(request: pytest.FixtureRequest, chromium: Any, tmp_path: Path) -> Iterator[Site]:
+    command = [sys.executable, "-m", "tests.browser.widget_site", str(tmp_path), getattr(request, "param", "Lax")]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -126,6 +126,22 @@ def test_first_phone__is_confirmed_without_javascript(page: Any, site: Site) -> 
     page.get_by_role("button", name="Go back to the site").click()
 
     page.wait_for_url("**/private/")
+
+
+@pytest.mark.parametrize("site", ["Strict"], indirect=True)
+@pytest.mark.parametrize(
+    ("page", "goes_back_alone"), [({}, True), (WITHOUT_JAVASCRIPT, False)], indirect=["page"], ids=["with", "without"]
+)
+def test_strict_cookies__come_along_to_the_page_that_confirms(page: Any, site: Site, goes_back_alone: bool) -> None:
+    enrol(page)
+    assert {cookie["sameSite"] for cookie in page.context.cookies() if "token_" in cookie["name"]} == {"Strict"}
+    open_widget(page, site)
+    confirm_there(page, site)
+    if not goes_back_alone:
+        page.get_by_role("button", name="Go back to the site").click()
+
+    page.wait_for_url("**/private/")
+    assert "private of" in page.content()
 
 
 def test_new_phone__is_confirmed_by_a_user_who_is_logged_in(page: Any, site: Site) -> None:

@@ -1,7 +1,7 @@
-"""A site with the widget, and the sandbox beside it, in a process: ``python -m tests.browser.widget_site FOLDER``.
+"""A site with the widget, and the sandbox beside it: ``python -m tests.browser.widget_site FOLDER SAMESITE``.
 
 The site is at localhost and the sandbox at 127.0.0.1: to browsers, two sites. It prints both addresses as JSON,
-and ends with its standard input.
+and ends with its standard input. SAMESITE is that of the site's cookies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Silent(WSGIRequestHandler):
         pass
 
 
-def configure(folder: str, sandbox: Sandbox) -> None:
+def configure(folder: str, sandbox: Sandbox, same_site: str) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     settings.DATABASES["default"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{folder}/db.sqlite3"}
     settings.INSTALLED_APPS = ["django_verigator.contrib.widget", *settings.INSTALLED_APPS]
@@ -46,13 +46,13 @@ def configure(folder: str, sandbox: Sandbox) -> None:
         "LIMITS": {"RESEND_PAUSE": 1},
     }
     settings.VERIGATOR_WIDGET = {**ACCOUNT, "endpoint": f"{sandbox.url}/widget/"}
-    settings.SESSION_COOKIE_SAMESITE = os.environ.get("SAMESITE", "Lax")
+    settings.SESSION_COOKIE_SAMESITE = same_site
     django.setup()
 
 
-def serve(folder: str) -> None:
+def serve(folder: str, same_site: str) -> None:
     with Sandbox(**ACCOUNT) as sandbox:
-        configure(folder, sandbox)
+        configure(folder, sandbox, same_site)
         from django.contrib.auth import get_user_model
         from django.contrib.staticfiles.handlers import StaticFilesHandler
         from django.core.wsgi import get_wsgi_application
@@ -69,4 +69,4 @@ def serve(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], sys.argv[2])

@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -45,6 +46,7 @@ from .widget_site import (
 )
 
 NOT_CONFIRMED = "Messente&#x27;s page has not confirmed your number."
+BEFORE = "This number was confirmed on Messente&#x27;s page before."
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +69,7 @@ def is_refused(response, browser: Client, user, text: str = NOT_CONFIRMED) -> No
     assert text in response.content.decode()
     assert not is_logged_in(browser)
     assert phone_of(user) == ""
-    assert not Challenge.objects.filter(outcome=Challenge.Outcome.VERIFIED).exists()
+    assert not Challenge.objects.filter(user=user, outcome=Challenge.Outcome.VERIFIED).exists()
 
 
 # --- The way there and back -------------------------------------------------------------------------------------------
@@ -196,6 +198,11 @@ FORGED = {
     "another number": (answer(phone="+37255500098"), "number"),
     "no number": (signed(user=ACCOUNT["username"], version="1", status="VERIFIED"), "number"),
     "a number that is none": (answer(phone="NaN"), "number"),
+    "a number that another answer's words follow": (
+        answer(phone=f"{NEW}statusCANCELLEDuser{ACCOUNT['username']}version1"),
+        "number",
+    ),
+    "a number with a NUL": (answer(phone=f"{NEW}\0"), "number"),
     "two numbers": (f"{urlencode(answer(phone='+37255500098'))}&phone=%2B{NEW[1:]}", "malformed"),
     "two numbers, ours first": (f"phone=%2B{NEW[1:]}&{urlencode(answer(phone='+37255500098'))}", "malformed"),
     "two statuses": (f"{urlencode(answer(status='CANCELLED'))}&status=VERIFIED", "malformed"),
@@ -206,6 +213,7 @@ FORGED = {
 }
 
 
+@pytest.mark.threat("J02", "J04")
 @pytest.mark.parametrize(("posted", "problem"), FORGED.values(), ids=FORGED)
 def test_answer_that_is_not_right__confirms_nothing(carol, log, posted, problem):
     browser = enrolling()
@@ -222,6 +230,27 @@ def test_answer_that_is_not_right__confirms_nothing(carol, log, posted, problem)
     assert f"reason={problem} " in line
     # The state is used up, so that nothing can be tried after it.
     is_refused(finish(browser, asked, answer()), browser, carol)
+
+
+def test_status_and_number_in_the_address__are_not_read_beside_a_post(carol):
+    browser = enrolling()
+    path = urlsplit(open_widget(browser)["callback_url"]).path
+    posted = answer(status="CANCELLED")
+
+    response = Client().post(f"{path}?{urlencode(answer())}", urlencode(posted), content_type=FORM)
+
+    is_refused(browser.get(response["Location"]), browser, carol, "You have cancelled")
+
+
+def test_thousands_of_parameters__are_refused_and_leave_the_state_alone(carol, settings):
+    browser = enrolling()
+    asked = open_widget(browser)
+    body = "&".join(f"key{number}=1" for number in range(settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1))
+
+    response = Client().post(urlsplit(asked["callback_url"]).path, body, content_type=FORM)
+
+    assert response.status_code == 400
+    assert finish(browser, asked, answer())["Location"] == "/private/"
 
 
 def test_request__is_no_answer(carol):
@@ -281,6 +310,7 @@ def test_page_after_the_answer__takes_it_for_a_minute(carol, monkeypatch):
 # --- Which state, which browser, how often ----------------------------------------------------------------------------
 
 
+@pytest.mark.threat("D08")
 def test_answer__counts_once(carol):
     browser = enrolling()
     asked = open_widget(browser)
@@ -293,6 +323,7 @@ def test_answer__counts_once(carol):
     assert not is_logged_in(browser)
 
 
+@pytest.mark.threat("J03")
 def test_answer__in_another_browser_is_refused_and_leaves_the_state_alone(carol, alice):
     browser, stranger, other = enrolling(), Client(), changing()
     asked = open_widget(browser)
@@ -305,6 +336,7 @@ def test_answer__in_another_browser_is_refused_and_leaves_the_state_alone(carol,
     assert finish(browser, asked, answer())["Location"] == "/private/"
 
 
+@pytest.mark.threat("D04")
 def test_state_of_another_challenge__is_refused(carol):
     browser = enrolling()
     first = open_widget(browser)
@@ -327,6 +359,7 @@ def test_state_that_was_never_given_out__is_refused(carol):
     assert finish(browser, asked, answer())["Location"] == "/private/"
 
 
+@pytest.mark.threat("D05")
 def test_challenge_that_a_newer_login_has_superseded__is_refused(carol):
     browser = enrolling()
     asked = open_widget(browser)
@@ -336,6 +369,7 @@ def test_challenge_that_a_newer_login_has_superseded__is_refused(carol):
     assert not is_logged_in(second)
 
 
+@pytest.mark.threat("D06")
 def test_challenge_that_has_expired__is_refused(carol):
     browser = enrolling()
     asked = open_widget(browser)
@@ -355,6 +389,7 @@ def test_login_that_was_cancelled__is_refused(carol):
     assert phone_of(carol) == ""
 
 
+@pytest.mark.threat("J07")
 def test_number_that_was_replaced_meanwhile__is_not_confirmed(carol):
     browser = enrolling()
     asked = open_widget(browser)
@@ -364,6 +399,7 @@ def test_number_that_was_replaced_meanwhile__is_not_confirmed(carol):
     assert phone_of(carol) == ""
 
 
+@pytest.mark.threat("G06")
 def test_user_who_is_no_longer_active__is_not_let_in(carol):
     browser = enrolling()
     asked = open_widget(browser)
@@ -374,6 +410,7 @@ def test_user_who_is_no_longer_active__is_not_let_in(carol):
     assert (is_logged_in(browser), phone_of(carol)) == (False, "")
 
 
+@pytest.mark.threat("G07")
 def test_password_that_was_changed__ends_it(carol):
     browser = enrolling()
     asked = open_widget(browser)
@@ -395,6 +432,31 @@ def test_new_phone_of_a_session_that_has_ended__is_not_confirmed(alice):
     assert (is_logged_in(browser), phone_of(alice)) == (False, PHONE)
 
 
+@pytest.mark.parametrize("changed", [{"is_active": False}, {"password": "!"}], ids=["deactivated", "new password"])
+def test_user_who_changes_a_number__confirms_nothing_once_deactivated_or_with_a_new_password(alice, changed):
+    browser = changing()
+    asked = open_widget(browser)
+    get_user_model().objects.filter(pk=alice.pk).update(**changed)
+
+    finish(browser, asked, answer())
+
+    assert phone_of(alice) == PHONE
+    assert not Challenge.objects.filter(method="widget", outcome=Challenge.Outcome.VERIFIED).exists()
+
+
+def test_another_user_who_has_taken_the_session_over__confirms_nothing(alice, carol):
+    browser = changing()
+    asked = open_widget(browser)
+    pending = browser.cookies["verigator_token_sessionid"]
+    browser.force_login(carol)
+    browser.cookies["verigator_token_sessionid"] = pending
+
+    finish(browser, asked, answer())
+
+    assert (phone_of(alice), phone_of(carol)) == (PHONE, "")
+
+
+@pytest.mark.threat("C16")
 def test_locked_user__is_not_let_in_by_the_widget_either(carol):
     browser = enrolling()
     asked = open_widget(browser)
@@ -427,18 +489,8 @@ def test_answer_kept_from_an_earlier_confirmation__is_worth_nothing(carol, djang
     call_command("verigator_prune")
     mallory = django_user_model.objects.create_user("mallory", password=PASSWORD)
 
-    # It is not even opened for this number; a text costs money.
     browser = enrolling("mallory")
-    response = browser.post(OPEN)
-
-    is_refused(response, browser, mallory, "This number was confirmed on Messente&#x27;s page before.")
-    # Nor with a widget that was opened before the first confirmation.
-    Counter.objects.filter(scope="widget/number").update(count=0)
-    asked = open_widget(browser)
-    Counter.objects.filter(scope="widget/number").update(count=1)
-    is_refused(
-        finish(browser, asked, kept), browser, mallory, "This number was confirmed on Messente&#x27;s page before."
-    )
+    is_refused(finish(browser, open_widget(browser), kept), browser, mallory, BEFORE)
     assert "reason=number_again" in events_of(log, "widget_refused")[-1]
     # A PIN still does it.
     let_the_pause_pass()
@@ -447,6 +499,35 @@ def test_answer_kept_from_an_earlier_confirmation__is_worth_nothing(carol, djang
     assert phone_of(mallory) == NEW
 
 
+@pytest.mark.threat("F11")
+def test_opening__tells_nobody_that_a_number_was_confirmed_before(carol, django_user_model):
+    browser = enrolling()
+    finish(browser, open_widget(browser), answer())
+    django_user_model.objects.create_user("mallory", password=PASSWORD)
+
+    asked = open_widget(enrolling("mallory"))
+    assert asked["phone"] == NEW
+
+
+def test_kept_answer__is_worth_nothing_under_a_new_secret_key_either(settings, carol, django_user_model):
+    browser = enrolling()
+    finish(browser, open_widget(browser), answer())
+    mallory = django_user_model.objects.create_user("mallory", password=PASSWORD)
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new" * 20, [settings.SECRET_KEY]
+
+    browser = enrolling("mallory")
+    is_refused(finish(browser, open_widget(browser), answer()), browser, mallory, BEFORE)
+
+
+def test_widget_that_is_open__outlives_a_new_secret_key(settings, carol):
+    browser = enrolling()
+    asked = open_widget(browser)
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new" * 20, [settings.SECRET_KEY]
+
+    assert finish(browser, asked, answer())["Location"] == "/private/"
+
+
+@pytest.mark.threat("F05")
 def test_answers__leave_no_number_behind(carol, log):
     browser = enrolling()
     log.clear()
@@ -482,11 +563,12 @@ def same_browser(browser: Client) -> Client:
     return copied
 
 
-def test_ten_answers_at_once__make_one_proof(transactional_db, proofs):
+@pytest.mark.threat("D02")
+def test_twenty_answers_at_once__make_one_proof(transactional_db, proofs):
     carol = get_user_model().objects.create_user("carol", password=PASSWORD)
     browser = enrolling()
     asked = open_widget(browser)
-    browsers = [same_browser(browser) for _ in range(10)]
+    browsers = [same_browser(browser) for _ in range(20)]
 
     responses = crowd(lambda each: finish(each, asked, answer()), browsers)
 
@@ -521,6 +603,7 @@ def test_widget_opened_ten_times_at_once__is_opened_once(transactional_db):
 # --- Opening ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.threat("E07")
 def test_opening__is_a_post_with_a_token(carol):
     browser = enrolling()
     strict = Client(enforce_csrf_checks=True)
@@ -551,6 +634,7 @@ def test_opening__waits_for_the_pause(carol):
     assert Challenge.objects.filter(method="widget").count() == 1
 
 
+@pytest.mark.threat("E01")
 @pytest.mark.parametrize("limit", ["SENDS_PER_USER_HOUR", "SENDS_PER_PHONE_10_MINUTES", "SENDS_PER_LOGIN"])
 def test_opening__counts_as_a_code_that_is_sent(settings, carol, limit):
     configure(settings, **{limit: 2})
@@ -579,6 +663,47 @@ def test_opening__where_texts_are_forbidden_is_refused(settings, carol):
 
     assert browser.post(OPEN).status_code == 200
     assert not Challenge.objects.filter(method="widget").exists()
+
+
+# --- Sites ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.threat("R24")
+def test_atomic_requests__open_no_transaction_around_the_pages(transactional_db, monkeypatch):
+    get_user_model().objects.create_user("carol", password=PASSWORD)
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    browser = enrolling()
+    asked = open_widget(browser)
+
+    # A refusal that were rolled back would leave the state good.
+    finish(browser, asked, answer(phone="+37255500098"))
+    assert finish(browser, asked, answer()).status_code == 200
+    let_the_pause_pass()
+
+    assert finish(browser, open_widget(browser), answer())["Location"] == "/private/"
+
+
+def test_login_required_middleware__lets_the_pages_through(settings, carol):
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    browser = enrolling()
+
+    assert finish(browser, open_widget(browser), answer())["Location"] == "/private/"
+
+
+@pytest.mark.parametrize("strict", ["Strict", "strict"])
+def test_strict_cookies__come_along_from_a_page_of_ours(settings, carol, strict):
+    settings.SESSION_COOKIE_SAMESITE = strict
+    browser = enrolling()
+    path = urlsplit(open_widget(browser)["callback_url"]).path
+
+    page = Client(enforce_csrf_checks=True).post(path, urlencode(answer()), content_type=FORM)
+
+    assert (page.status_code, page.cookies) == (200, {})
+    assert (page["Referrer-Policy"], page["X-Frame-Options"]) == ("same-origin", "DENY")
+    assert NEW[1:] not in page.content.decode()
+    following = page.context["following"]
+    assert f'content="0; url={following}"' in page.content.decode()
+    assert browser.get(following)["Location"] == "/private/"
 
 
 # --- Settings ---------------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ JUNK = [
     "tests/__pycache__/conftest.cpython-311.pyc",
 ]
 IN_WHEEL = [
+    "contrib/widget/templates/django_verigator/verify.html",
+    "contrib/widget/templates/verigator_widget/return.html",
     "locale/de/LC_MESSAGES/django.mo",
     "locale/de/LC_MESSAGES/django.po",
     "locale/et/LC_MESSAGES/django.mo",
@@ -53,6 +55,9 @@ IN_WHEEL = [
     "sandbox/static/index.html",
     "sandbox/static/phone.css",
     "sandbox/static/phone.js",
+    "sandbox/static/widget.css",
+    "sandbox/static/widget.html",
+    "sandbox/static/widget.js",
     "static/django_verigator/verigator.css",
     "static/django_verigator/verigator.js",
     "templates/django_verigator/base.html",

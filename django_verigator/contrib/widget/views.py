@@ -6,14 +6,16 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponseRedirect, QueryDict
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_deny
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.generic import View
@@ -58,8 +60,6 @@ class OpenView(WidgetPage):
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         try:
             return HttpResponseRedirect(confirmation.open_widget(request, self.challenge))
-        except NotConfirmed as error:
-            return self.show(error)
         except Refused as refused:
             return self.refuse(refused)
 
@@ -67,7 +67,15 @@ class OpenView(WidgetPage):
 # The widget posts from another site: without a CSRF token, and without our cookies, which are SameSite=Lax. Nothing is
 # decided here, and the session is not touched.
 @method_decorator(
-    [login_not_required, csrf_exempt, non_atomic, sensitive_post_parameters(), sensitive_variables(), never_cache],
+    [
+        login_not_required,
+        csrf_exempt,
+        non_atomic,
+        sensitive_post_parameters(),
+        sensitive_variables(),
+        never_cache,
+        xframe_options_deny,
+    ],
     name="dispatch",
 )
 class AnswerView(View):
@@ -82,8 +90,13 @@ class AnswerView(View):
         return self._send_on(state, request.POST if request.content_type == FORM else QueryDict())
 
     def _send_on(self, state: str, given: QueryDict) -> HttpResponseBase:
-        carried = urlencode({"answer": answers.seal(answers.read(state, given))})
-        response = HttpResponseRedirect(f"{reverse('verigator_widget:confirm')}?{carried}")
+        answer = answers.seal(answers.read(state, given))
+        following = f"{reverse('verigator_widget:confirm')}?{urlencode({'answer': answer})}"
+        if str(settings.SESSION_COOKIE_SAMESITE).lower() == "strict":
+            # Browsers keep such cookies back on a redirect too, where another site began it; a page of ours gets them.
+            context = {"answer": answer, "following": following}
+            return with_referrer_policy(render(self.request, "verigator_widget/return.html", context))
+        response = HttpResponseRedirect(following)
         response.status_code = HTTPStatus.SEE_OTHER  # the one that always turns a POST into a GET
         return with_referrer_policy(response)
 
