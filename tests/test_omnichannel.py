@@ -99,6 +99,15 @@ def test_whatsapp__is_used_only_where_it_is_allowed(make: Make, provider: Sandbo
     assert [message.id for message in backend.system_checks()] == ["verigator.E020"]
 
 
+def test_text__is_no_way_out_where_it_is_forbidden(make: Make, provider: Sandbox, settings: Any) -> None:
+    settings.VERIGATOR = {**settings.VERIGATOR, "WAYS": ["whatsapp"]}
+    backend = make(channels=["whatsapp", "sms"], whatsapp_template="login_code")
+    provider.order_delivery(PHONE, "UNDELIV")
+    message_id = backend.start(TO, "whatsapp").message_id
+    assert shown(provider) == []
+    assert backend.report(message_id).status is UNDELIVERED
+
+
 def test_start__by_a_whatsapp_template_names_the_pin_alone(make: Make, provider: Sandbox) -> None:
     options = {"whatsapp_template": "login_code", "whatsapp_language": "et", "template": "It is <PIN>."}
     backend = make(channels=["whatsapp"], pin_length=6, domain="shop.example", **options)

@@ -39,7 +39,7 @@ class OmnichannelBackend(HttpBackend, TextBackend):
         username, password: the API credentials.
         endpoint: the provider's address; ``http`` only on loopback, where it means the sandbox.
         channels: "sms", "viber", "whatsapp" and "rcs", in the order in which they are tried. But WhatsApp comes first
-            where it is asked for (by METHOD, or by the user), else last, and is used only if WAYS allows it.
+            where it is asked for (by METHOD, or by the user), else last. WAYS must allow it; the others count as "sms".
         sender: whom the texts come from; must be activated on the account. Default: the account's; "rcs" needs one.
         ttl: seconds after which a channel has failed, and the next is tried. Default: the provider's.
         priority: "low", "regular" or "high".
@@ -91,8 +91,7 @@ class OmnichannelBackend(HttpBackend, TextBackend):
         self.api = Omnichannel(username, password, endpoint, **connection)
         pins = {"pin_length": pin_length, "validity": validity, "template": template, "domain": domain}
         super().__init__(alias, self.api, self.api.endpoint, **pins)
-        kinds = {METHOD_WHATSAPP if channel == WHATSAPP else METHOD_SMS for channel in self.channels}
-        self.methods = tuple(sorted(kinds))
+        self.methods = tuple(sorted({_method_of(channel) for channel in self.channels}))
         if template == VERIGATOR_TEMPLATE and (domain or self.pins.pin_length > _VERIGATOR_DIGITS):
             raise ValueError(f"with this template leave domain out, and have at most {_VERIGATOR_DIGITS} digits")
 
@@ -109,18 +108,13 @@ class OmnichannelBackend(HttpBackend, TextBackend):
                 dlr_url=recipient.report_url or None,
                 text_store=self.text_store,
             )
-        return Started(METHOD_WHATSAPP if channels[0] == WHATSAPP else METHOD_SMS, message_id=sent.id)
+        return Started(_method_of(channels[0]), message_id=sent.id)
 
     def _channels_for(self, method: str) -> list[str]:
-        others = [channel for channel in self.channels if channel != WHATSAPP]
-        if not self._uses_whatsapp():
-            return others
-        return [WHATSAPP, *others] if method == METHOD_WHATSAPP else [*others, WHATSAPP]
-
-    def _uses_whatsapp(self) -> bool:
-        # Where there is nothing else, ``methods`` says so, and nobody asks who may not.
-        is_allowed = METHOD_WHATSAPP in conf.current().WAYS or self.methods == (METHOD_WHATSAPP,)
-        return WHATSAPP in self.channels and is_allowed
+        """Return the channels that WAYS allows, in their order, those of the method in front."""
+        ways = conf.current().WAYS
+        allowed = [channel for channel in self.channels if _method_of(channel) in ways]
+        return sorted(allowed or self.channels, key=lambda channel: _method_of(channel) != method)
 
     def _channel_message(self, channel: str, text: str) -> ChannelMessage:
         if channel != WHATSAPP or self.whatsapp_template is None:
@@ -167,6 +161,10 @@ class OmnichannelBackend(HttpBackend, TextBackend):
 
     def _warning(self, text: str, hint: str) -> CheckMessage:
         return self._message(CheckWarning, text, hint, id=check_ids.CHANNEL_MAY_NOT_REACH)
+
+
+def _method_of(channel: str) -> str:
+    return METHOD_WHATSAPP if channel == WHATSAPP else METHOD_SMS
 
 
 def _refuse(name: str, wanted: str) -> NoReturn:
