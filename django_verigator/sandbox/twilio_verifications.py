@@ -134,7 +134,7 @@ class TwilioVerifications:
 
 def _text(pin: str, channel: str) -> str:
     if channel == CALL:  # as of a service with DtmfInputRequired, which is the default
-        return f"Press any key to hear your verification code. Your verification code is: {', '.join(pin)}"
+        return f"Press any key to hear your verification code. Your verification code is: {pin}"
     return f"Your verification code is: {pin}"
 
 

@@ -59,6 +59,7 @@ def test_start__sends_by_the_channel(caller: Caller, sandbox: Sandbox, channel: 
     (message,) = sandbox.messages()
     assert message["channel"] == channel
     assert message["text"].startswith("Press any key") == (channel == "call")
+    assert message["text"].endswith(f": {message['pin']}")  # where the phone page shows it
     assert message["pin"] not in str(data)
 
 
