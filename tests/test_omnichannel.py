@@ -68,7 +68,8 @@ def test_methods__are_those_of_the_channels(make: Make, channels: list[str], met
         (["viber", "sms"], "sms", "viber", "sms"),
         (["sms", "whatsapp"], "sms", "sms", "sms"),
         (["sms", "whatsapp"], "whatsapp", "whatsapp", "whatsapp"),
-        (["whatsapp", "sms"], "sms", "whatsapp", "whatsapp"),
+        (["whatsapp", "sms"], "sms", "sms", "sms"),
+        (["whatsapp"], "sms", "whatsapp", "whatsapp"),
         (["sms", "viber"], "totp", "sms", "sms"),
     ],
 )
@@ -240,5 +241,11 @@ def test_report_base__is_kept_without_a_slash(make: Make, base: str, kept: str) 
         ({"validity": 1}, ["verigator.E020"]),
     ],
 )
-def test_checks(make: Make, options: dict[str, Any], ids: list[str]) -> None:
+def test_checks(make: Make, settings: Any, options: dict[str, Any], ids: list[str]) -> None:
+    settings.VERIGATOR = {**settings.VERIGATOR, "WAYS": ["sms", "whatsapp"]}
     assert [message.id for message in make(**options).system_checks()] == ids
+
+
+def test_check__finds_a_channel_that_ways_does_not_have(make: Make) -> None:
+    backend = make(channels=["sms", "whatsapp"], whatsapp_template="login_code")
+    assert [message.id for message in backend.system_checks()] == ["verigator.E020"]

@@ -126,6 +126,16 @@ def test_method__may_be_a_call_from_the_first_code_on(alice: User, browser: Clie
     assert sent()[-1] == "sms"
 
 
+def test_another_way__is_another_provider_although_that_one_only_texts(alice: User, browser: Client, use: Any) -> None:
+    use(ALL, TEXTS, METHOD="call")
+    give_password(browser)
+    assert "Send it another way" in page(browser)
+    Challenge.objects.update(resend_at=None)
+    browser.post(RESEND, {"way": "other"})
+    sent_by = Challenge.objects.order_by("step").values_list("backend", "method")
+    assert list(sent_by) == [("provider-0", "call"), ("provider-1", "sms")]
+
+
 def test_key_press__is_said_where_the_call_asks_for_one(
     alice: User, browser: Client, use: Any, monkeypatch: Any
 ) -> None:

@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from django.core.checks import CheckMessage
+from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 
-from .. import check_ids
+from .. import check_ids, conf
 from ..client import BadAnswer, ChannelMessage, MessageStatus, Omnichannel, WhatsAppTemplate, is_loopback
 from ..client.deliveries import parse_posted_status
 from ..client.number_verification import MAX_VALIDITY, PIN_PLACE
 from ..client.omnichannel import ENDPOINT, PRIORITIES, TEXT_STORES
 from ..client.omnimessages import CHANNELS, RCS, SMS, WHATSAPP
 from ..client.options import ConnectionArguments, Unpack, takes_connection_options
-from ..constants import METHOD_SMS
+from ..constants import METHOD_SMS, METHOD_WHATSAPP
 from ..hidden import HiddenText
 from .base import DeliveryReport, HttpBackend, Recipient, Started, require_credentials
 from .deliveries import merge_statuses
 from .pin_options import checked_integer, checked_text
 from .texts import TEMPLATE, TextBackend
 
-METHOD_WHATSAPP = "whatsapp"
 VERIGATOR_TEMPLATE = f"{PIN_PLACE} is your verification code"
 """The text that Messente's new product of the name Verigator, where it is enabled, sends over channels of its choice.
 
@@ -91,8 +90,7 @@ class OmnichannelBackend(HttpBackend, TextBackend):
         self.api = Omnichannel(username, password, endpoint, **connection)
         pins = {"pin_length": pin_length, "validity": validity, "template": template, "domain": domain}
         super().__init__(alias, self.api, self.api.endpoint, **pins)
-        kinds = {METHOD_WHATSAPP if channel == WHATSAPP else METHOD_SMS for channel in self.channels}
-        self.methods = tuple(sorted(kinds))
+        self.methods = tuple(sorted(set(map(_method_of, self.channels))))
         if template == VERIGATOR_TEMPLATE and (domain or self.pins.pin_length > _VERIGATOR_DIGITS):
             raise ValueError(f"with this template leave domain out, and have at most {_VERIGATOR_DIGITS} digits")
 
@@ -100,9 +98,9 @@ class OmnichannelBackend(HttpBackend, TextBackend):
         return self.send_code(Recipient("", phone_number), METHOD_SMS, text, timeout=timeout).message_id
 
     def send_code(self, recipient: Recipient, method: str, text: str, *, timeout: float) -> Started:
-        channels: tuple[str, ...] = self.channels
-        if method == METHOD_WHATSAPP and WHATSAPP in channels:
-            channels = (WHATSAPP, *(channel for channel in channels if channel != WHATSAPP))
+        # First what the user has asked for; sorted() keeps the order of the others.
+        wanted = METHOD_WHATSAPP if method == METHOD_WHATSAPP else METHOD_SMS
+        channels = sorted(self.channels, key=lambda channel: _method_of(channel) != wanted)
         with self.api.within(timeout):
             sent = self.api.send(
                 recipient.phone_number,
@@ -111,7 +109,7 @@ class OmnichannelBackend(HttpBackend, TextBackend):
                 dlr_url=recipient.report_url or None,
                 text_store=self.text_store,
             )
-        return Started(METHOD_WHATSAPP if channels[0] == WHATSAPP else METHOD_SMS, message_id=sent.id)
+        return Started(_method_of(channels[0]), message_id=sent.id)
 
     def _channel_message(self, channel: str, text: str) -> ChannelMessage:
         if channel != WHATSAPP or self.whatsapp_template is None:
@@ -135,8 +133,8 @@ class OmnichannelBackend(HttpBackend, TextBackend):
         raise ValueError(reason)
 
     def _is_last(self, status: MessageStatus) -> bool:
-        """Whether certainly no channel comes behind this one: where WhatsApp was asked for, it is the first."""
-        return status.channel == self.channels[-1] and (len(self.channels) == 1 or status.channel != WHATSAPP)
+        """Whether certainly no channel comes behind this one: what the user asked for decides where WhatsApp stands."""
+        return status.channel == self.channels[-1] and (len(self.channels) == 1 or WHATSAPP not in self.channels)
 
     def system_checks(self) -> list[CheckMessage]:
         found = super().system_checks()
@@ -148,10 +146,18 @@ class OmnichannelBackend(HttpBackend, TextBackend):
             text = "WhatsApp delivers its texts only to users who have just written to the sender."
             hint = "Set whatsapp_template to an approved authentication template."
             found.append(self._warning(text, hint))
+        if WHATSAPP in self.channels and METHOD_WHATSAPP not in conf.current().WAYS:
+            text = "one of its channels is whatsapp, which is none of WAYS."
+            hint = 'Add "whatsapp" to WAYS, or leave it out of channels.'
+            found.append(self._message(Error, text, hint, id=check_ids.OPTIONS_CONTRADICT_SETTINGS))
         return found
 
     def _warning(self, text: str, hint: str) -> CheckMessage:
         return self._message(CheckWarning, text, hint, id=check_ids.CHANNEL_MAY_NOT_REACH)
+
+
+def _method_of(channel: str) -> str:
+    return METHOD_WHATSAPP if channel == WHATSAPP else METHOD_SMS
 
 
 def _refuse(name: str, wanted: str) -> NoReturn:
