@@ -210,6 +210,7 @@ def test_posted_nonsense__is_a_value_error(make: Make, body: bytes) -> None:
                 "https://",
                 "https://a:b@shop.example",
                 "https://shop.example/?a",
+                "https://shop.example/?",
                 "https://shop example",
                 "ftp://127.0.0.1",
                 "https://[",

@@ -10,7 +10,7 @@ from django.core.checks import run_checks
 from django.test import Client
 
 from django_verigator import checks
-from django_verigator.backends import Circuit, CircuitState, backends, locmem
+from django_verigator.backends import Circuit, CircuitState, Started, backends, locmem
 from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
 from django_verigator.models import Challenge, Counter
 from tests.site.models import User
@@ -134,6 +134,17 @@ def test_another_way__is_another_provider_although_that_one_only_texts(alice: Us
     browser.post(RESEND, {"way": "other"})
     sent_by = Challenge.objects.order_by("step").values_list("backend", "method")
     assert list(sent_by) == [("provider-0", "call"), ("provider-1", "sms")]
+
+
+@pytest.mark.parametrize(("way", "used"), [("sms", "whatsapp"), ("call", "sms")])
+def test_provider_that_takes_a_forbidden_way__ends_the_login_without_a_word_of_the_app(
+    alice: User, browser: Client, use: Any, monkeypatch: Any, way: str, used: str
+) -> None:
+    use(ALL, ways=[way], METHOD=way)
+    monkeypatch.setattr(backends["provider-0"], "start", lambda *args, **kwargs: Started(used, "reference"))
+    give_password(browser)
+    assert "PINs are not sent this way here." in page(browser)
+    assert Challenge.objects.get().refusal == "way_forbidden"
 
 
 def test_key_press__is_said_where_the_call_asks_for_one(

@@ -189,7 +189,7 @@ def _checked_base(base: str) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         host = ""
-    is_bare = host and not (parts.username or parts.password or parts.query or parts.fragment or " " in base)
+    is_bare = host and not (parts.username or parts.password or set(" ?#") & set(base))
     if not is_bare or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
         _refuse("report_base", 'the address of the site, as "https://shop.example"; http on loopback only')
     return base.rstrip("/")

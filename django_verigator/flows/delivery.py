@@ -106,7 +106,7 @@ def deliver(delivery: Delivery) -> None:
 def _settle_started(delivery: Delivery, started: Started) -> None:
     challenge = delivery.challenge
     if started.method not in conf.current().WAYS:
-        forbidden = Refused(Reason.SMS_FORBIDDEN)
+        forbidden = Refused(Reason.SMS_FORBIDDEN if delivery.method == METHOD_TOTP else Reason.WAY_FORBIDDEN)
         _write(challenge, outcome=Outcome.REFUSED, refusal=forbidden.reason.value, method=started.method)
         record_refusal(challenge.user, forbidden)
         raise forbidden

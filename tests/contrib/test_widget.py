@@ -447,6 +447,26 @@ def test_answer_kept_from_an_earlier_confirmation__is_worth_nothing(carol, djang
     assert phone_of(mallory) == NEW
 
 
+def test_answer_kept_from_before_a_new_secret_key__is_worth_nothing(carol, django_user_model, settings, log):
+    kept = answer()
+    browser = enrolling()
+    finish(browser, open_widget(browser), kept)
+    VerigatorUser.objects.all().delete()
+    Challenge.objects.all().delete()
+    mallory = django_user_model.objects.create_user("mallory", password=PASSWORD)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "the next one"
+
+    browser = enrolling("mallory")
+    assert browser.post(OPEN).status_code == 200
+    Counter.objects.filter(scope="widget/number").update(count=0)
+    asked = open_widget(browser)
+    Counter.objects.filter(scope="widget/number").update(count=1)
+    response = finish(browser, asked, kept)
+
+    is_refused(response, browser, mallory, "This number was confirmed on Messente&#x27;s page before.")
+
+
 def test_answers__leave_no_number_behind(carol, log):
     browser = enrolling()
     log.clear()

@@ -27,6 +27,7 @@ METHOD_WIDGET = "widget"
 BACKEND = "contrib.widget"
 """In the place of a backend's alias: no backend checks a PIN for such a challenge."""
 
+_SCOPE = "widget/number"
 _FOREVER = 3650 * DAY
 
 
@@ -51,7 +52,7 @@ def open_widget(request: HttpRequest, challenge: Challenge) -> str:
     if challenge.purpose != Challenge.Purpose.PHONE or change is None:
         raise Refused(Reason.ENDED)
     number = HiddenText(change.phone_number)
-    if Counter.objects.filter(pk=_once(number).digest, expires_at__gt=timezone.now(), count__gt=0).exists():
+    if _was_confirmed(number):
         raise NotConfirmed("number_again")
     account, state = options.current(), pending.new_nonce()
     back = request.build_absolute_uri(reverse("verigator_widget:answer", args=[state]))
@@ -119,6 +120,8 @@ def _take_number(challenge: Challenge, answer: Answer) -> str:
         return "number"
     once = _once(change.phone_number)
     try:
+        if _was_confirmed(change.phone_number):
+            raise Refused(Reason.REPEATED)
         rate_limits.reserve(lambda: rate_limits.consume([once]))
     except Refused as refused:
         if refused.reason != Reason.REPEATED:
@@ -128,4 +131,10 @@ def _take_number(challenge: Challenge, answer: Answer) -> str:
 
 
 def _once(number: str) -> RateLimit:
-    return RateLimit("widget/number", number, 1, _FOREVER, Reason.REPEATED)
+    return RateLimit(_SCOPE, number, 1, _FOREVER, Reason.REPEATED)
+
+
+def _was_confirmed(number: str) -> bool:
+    """Whether the widget has confirmed the number before, also under SECRET_KEY_FALLBACKS."""
+    rows = Counter.objects.filter(pk__in=digests(f"counter.{_SCOPE}", number))
+    return rows.filter(expires_at__gt=timezone.now(), count__gt=0).exists()
