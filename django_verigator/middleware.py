@@ -30,6 +30,8 @@ __all__ = ["VerigatorMiddleware"]
 
 GetResponse = Callable[[HttpRequest], Any]
 
+_OUR_APPS = {"verigator", "verigator_widget"}  # app_name in urls and in contrib.widget.urls
+
 
 class VerigatorMiddleware:
     """Intercepts every login that lacks the second factor, whichever code made it.
@@ -166,7 +168,7 @@ def _has_new_login(request: HttpRequest, guard: SessionGuard) -> bool:
 
 
 def _is_our_page(request: HttpRequest) -> bool:
-    return request.resolver_match is not None and "verigator" in request.resolver_match.app_names
+    return request.resolver_match is not None and not _OUR_APPS.isdisjoint(request.resolver_match.app_names)
 
 
 def _user_of(request: HttpRequest) -> Any:

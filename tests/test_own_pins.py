@@ -94,7 +94,9 @@ def test_text__ends_with_the_line_that_binds_it_to_the_site():
     assert lines == [f"Your code for the shop: {gateway.pin}", "", f"@shop.example #{gateway.pin}"]
 
 
-@pytest.mark.parametrize("domain", ["Shop.example", "https://shop.example", "shop", "shop.example/", "a.b\n", " a.b"])
+@pytest.mark.parametrize(
+    "domain", ["Shop.example", "https://shop.example", "shop", "shop.example/", "a.b\n", " a.b", 5, None]
+)
 def test_domain__that_is_none_is_refused(domain):
     with pytest.raises(ValueError, match="domain must be a host name"):
         Gateway(domain=domain)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from datetime import timedelta
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -109,6 +111,15 @@ def test_report__and_the_answer_to_the_start_may_be_written_at_the_same_time(aal
     late[0].join(20)
     challenge = Challenge.objects.get()
     assert (challenge.delivery, challenge.message_id, challenge.outcome) == ("delivered", "message-1", "sent")
+
+
+def test_report__comes_within_a_week_or_not_at_all(waiting, monkeypatch):
+    """The address stands in the logs of servers on the way."""
+    later = time.time() + reports.ADDRESS_SECONDS + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: later)
+        assert post(Client()).status_code == HTTPStatus.NOT_FOUND
+    assert post(Client()).status_code == HTTPStatus.OK
 
 
 def test_report__goes_nowhere_without_a_base_address(alice, browser, settings):

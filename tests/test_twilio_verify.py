@@ -171,6 +171,49 @@ def test_stranger_with_the_number__keeps_out_nobody_who_has_confirmed_it(
 
 
 @pytest.mark.django_db
+@pytest.mark.threat("E03")
+def test_stranger_who_uses_up_twilio_s_tries__brings_the_owner_no_failures(
+    site: Any, sandbox: Sandbox, alice: Any, django_user_model: Any
+) -> None:
+    """And another provider still lets the owner in."""
+    VerigatorUser.objects.filter(user=alice).update(confirmed_at=timezone.now())
+    django_user_model.objects.create_user("mallory", password="correct horse", phone_number=PHONE)
+    browser, stranger = Client(), Client()
+    stranger.post("/accounts/login/", {"username": "mallory", "password": "correct horse"})
+    pin = sandbox.last_pin(PHONE)
+    wrong = [code for code in ("111111", "222222", "333333", "444444", "555555", "666666") if code != pin][:5]
+    for code in wrong:
+        stranger.post(PIN_PAGE, {"pin": code})
+    give_password(browser)
+    assert "Location" not in browser.post(PIN_PAGE, {"pin": pin})
+    assert VerigatorUser.objects.get(user=alice).consecutive_failures == 0
+    Challenge.objects.update(resend_at=None)
+    browser.post(RESEND, {"way": "other"})
+    assert browser.post(PIN_PAGE, {"pin": locmem.outbox[-1].pin})["Location"] == "/private/"
+
+
+@pytest.mark.django_db
+@pytest.mark.threat("C09", "E03")
+def test_tries_used_up_by_a_stranger__cost_the_owner_one_code(
+    site: Any, sandbox: Sandbox, alice: Any, django_user_model: Any
+) -> None:
+    VerigatorUser.objects.filter(user=alice).update(confirmed_at=timezone.now())
+    django_user_model.objects.create_user("mallory", password="correct horse", phone_number=PHONE)
+    browser, stranger = Client(), Client()
+    stranger.post("/accounts/login/", {"username": "mallory", "password": "correct horse"})
+    for number in range(5):
+        stranger.post(PIN_PAGE, {"pin": f"{(int(sandbox.last_pin(PHONE)) + 1 + number) % 10**6:06}"})
+    give_password(browser)
+    used_up = sandbox.last_pin(PHONE)
+    assert "Too many tries with this PIN" in browser.post(PIN_PAGE, {"pin": used_up}).content.decode()
+    Challenge.objects.update(resend_at=None)
+    browser.post(RESEND)
+    assert browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})["Location"] == "/private/"
+    assert Challenge.objects.filter(user=alice).values("reference").distinct().count() == 2
+    assert VerigatorUser.objects.get(user=alice).consecutive_failures == 0
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("code", [60410, 60412, 60413, 60605, 60205, 60200])
 def test_blocked_number__goes_to_no_other_provider(site: Any, sandbox: Sandbox, alice: Any, code: int) -> None:
     block(sandbox, code)

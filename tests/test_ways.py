@@ -10,7 +10,7 @@ from django.core.checks import run_checks
 from django.test import Client
 
 from django_verigator import checks
-from django_verigator.backends import Circuit, CircuitState, backends, locmem
+from django_verigator.backends import Circuit, CircuitState, Started, backends, locmem
 from django_verigator.exceptions import InvalidDataError, RequestTimeoutError
 from django_verigator.models import Challenge, Counter
 from tests.site.models import User
@@ -124,6 +124,27 @@ def test_method__may_be_a_call_from_the_first_code_on(alice: User, browser: Clie
     assert "SMS" in page(browser)
     send_by(browser, "sms")
     assert sent()[-1] == "sms"
+
+
+def test_another_way__is_another_provider_although_that_one_only_texts(alice: User, browser: Client, use: Any) -> None:
+    use(ALL, TEXTS, METHOD="call")
+    give_password(browser)
+    assert "Send it another way" in page(browser)
+    Challenge.objects.update(resend_at=None)
+    browser.post(RESEND, {"way": "other"})
+    sent_by = Challenge.objects.order_by("step").values_list("backend", "method")
+    assert list(sent_by) == [("provider-0", "call"), ("provider-1", "sms")]
+
+
+@pytest.mark.parametrize(("way", "used"), [("sms", "whatsapp"), ("call", "sms")])
+def test_provider_that_takes_a_forbidden_way__ends_the_login_without_a_word_of_the_app(
+    alice: User, browser: Client, use: Any, monkeypatch: Any, way: str, used: str
+) -> None:
+    use(ALL, ways=[way], METHOD=way)
+    monkeypatch.setattr(backends["provider-0"], "start", lambda *args, **kwargs: Started(used, "reference"))
+    give_password(browser)
+    assert "PINs are not sent this way here." in page(browser)
+    assert Challenge.objects.get().refusal == "way_forbidden"
 
 
 def test_key_press__is_said_where_the_call_asks_for_one(

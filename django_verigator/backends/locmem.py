@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 from django.utils.crypto import constant_time_compare
 
+from ..client.number_verification import PIN_PLACE
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..exceptions import ConnectionFailedError, NoSuchResourceError, ResourceAlreadyExistsError, VerigatorError
 from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
+from .texts import TEMPLATE
 
 PIN_DIGITS = 4
 
@@ -157,7 +159,7 @@ class LocMemBackend(BaseBackend):
             pin = _new_pin()
             self._memory.pins[reference or recipient.user_id] = pin
             used = method if method in self.methods and method != METHOD_TOTP else METHOD_SMS
-            message = Message(to, f"Your Verification PIN code is {pin}", pin, recipient.user_id, used)
+            message = Message(to, TEMPLATE.replace(PIN_PLACE, pin), pin, recipient.user_id, used)
             outbox.append(message)
             self.deliver(message)
         return Started(used, reference)

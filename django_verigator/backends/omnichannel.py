@@ -20,7 +20,7 @@ from ..constants import METHOD_SMS, METHOD_WHATSAPP
 from ..hidden import HiddenText
 from .base import DeliveryReport, HttpBackend, Recipient, Started, require_credentials
 from .deliveries import merge_statuses
-from .pin_options import checked_integer, checked_text
+from .pin_options import checked_channels, checked_integer, checked_text
 from .texts import TEMPLATE, TextBackend
 
 VERIGATOR_TEMPLATE = f"{PIN_PLACE} is your verification code"
@@ -77,7 +77,7 @@ class OmnichannelBackend(HttpBackend, TextBackend):
         **connection: Unpack[ConnectionArguments],
     ) -> None:
         require_credentials(username, password)
-        self.channels = _checked_channels(channels)
+        self.channels = checked_channels(channels, CHANNELS)
         self.sender = checked_text("sender", sender)
         if RCS in self.channels and not self.sender:
             raise ValueError("sender must be set for the channel rcs")
@@ -171,15 +171,6 @@ def _refuse(name: str, wanted: str) -> NoReturn:
     raise ValueError(f"{name} must be {wanted}")
 
 
-def _checked_channels(channels: Sequence[str]) -> tuple[str, ...]:
-    """Return the channels; raise ValueError unless they are some of ``CHANNELS``, each once."""
-    if isinstance(channels, (list, tuple)):
-        known = tuple(channel for channel in CHANNELS if channel in channels)
-        if known and len(known) == len(channels):
-            return tuple(channels)
-    _refuse("channels", f"a list of {', '.join(CHANNELS)}, each at most once")
-
-
 def _checked_choice(name: str, value: str, choices: Sequence[str]) -> str:
     """Return the value; raise ValueError unless it is one of the choices."""
     if value in choices:
@@ -196,7 +187,7 @@ def _checked_base(base: str) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         host = ""
-    is_bare = host and not (parts.username or parts.password or parts.query or parts.fragment or " " in base)
+    is_bare = host and not (parts.username or parts.password or set(" ?#") & set(base))
     if not is_bare or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
         _refuse("report_base", 'the address of the site, as "https://shop.example"; http on loopback only')
     return base.rstrip("/")

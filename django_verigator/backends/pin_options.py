@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.core.checks import CheckMessage, Error
@@ -57,6 +58,15 @@ class PinOptions:
 
 def _contradiction(alias: str, text: str, hint: str) -> CheckMessage:
     return Error(f'VERIGATOR["BACKENDS"]["{alias}"]: {text}', hint=hint, id=check_ids.OPTIONS_CONTRADICT_SETTINGS)
+
+
+def checked_channels(channels: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Return the channels; raise ValueError unless they are some of the known ones, each at most once."""
+    if isinstance(channels, (list, tuple)) and channels:
+        chosen = [channel for channel in known if channel in channels]
+        if len(chosen) == len(channels):
+            return tuple(channels)
+    raise ValueError(f"channels must be a list of {', '.join(known)}, each at most once")
 
 
 def checked_integer(name: str, value: int | None, least: int, most: int) -> int | None:

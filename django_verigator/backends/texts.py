@@ -65,7 +65,7 @@ class TextBackend(BaseBackend):
     ) -> None:
         super().__init__(alias)
         self.pins = PinOptions.from_options(pin_length, validity, template)
-        if domain and not _HOST.match(domain):
+        if domain != "" and not (isinstance(domain, str) and _HOST.match(domain)):
             raise ValueError('domain must be a host name in small letters, as "shop.example"')
         self.domain = domain
         require_seconds(total_timeout=total_timeout)
@@ -98,8 +98,9 @@ class TextBackend(BaseBackend):
         random, expires = secrets.token_hex(16), str(int(time.time()) + self.pins.validity)
         reference = f"{random}.{expires}.{digest(_KIND, _signed(random, expires, pin))}"
         text = self._text(pin)
+        seconds = self.total_timeout if timeout is None else timeout
         try:
-            started = self.send_code(recipient, method, text, timeout=timeout or self.total_timeout)
+            started = self.send_code(recipient, method, text, timeout=seconds)
         except VerigatorError as known:
             error = known
             # What it was made of may be the error of a library, with the text in it.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from django.core.checks import CheckMessage, Error
 
@@ -11,9 +13,9 @@ from ..client import TwilioVerify
 from ..client.options import ConnectionArguments, Unpack, takes_connection_options
 from ..client.twilio_verify import CHANNELS, ENDPOINT, LIFETIME, MAX_CODE_LENGTH, MIN_CODE_LENGTH, is_verification_sid
 from ..constants import METHOD_SMS
-from ..exceptions import NoSuchResourceError, NoSuchServiceError
+from ..exceptions import NoSuchResourceError, NoSuchServiceError, VerigatorError
 from .base import Checked, HttpBackend, Recipient, Started
-from .pin_options import checked_integer, checked_text
+from .pin_options import checked_channels, checked_integer, checked_text
 
 
 class TwilioVerifyBackend(HttpBackend):
@@ -55,7 +57,7 @@ class TwilioVerifyBackend(HttpBackend):
         uses_key = _uses_api_key((account_sid, auth_token), (api_key_sid, api_key_secret))
         if not service_sid:
             raise ValueError('the service is missing: make one in Twilio\'s console and set OPTIONS["service_sid"]')
-        self.methods = _checked_channels(channels)
+        self.methods = checked_channels(channels, CHANNELS)
         self.locale = checked_text("locale", locale)
         if not isinstance(call_needs_key_press, bool):
             raise ValueError("call_needs_key_press must be True or False")
@@ -92,10 +94,21 @@ class TwilioVerifyBackend(HttpBackend):
         if not is_verification_sid(reference):
             # The answer to the start was lost, and with it the SID.
             raise NoSuchResourceError("the start was never answered", sent=False)
+        deadline = time.monotonic() + min(self.total_timeout, timeout or self.total_timeout)
         with self.api.within(timeout):
             verdict = self.api.check(reference, pin)
+        if verdict.throttled:
+            self._give_up(reference, deadline - time.monotonic())
         # The verdict is about every code of this SID, by whatever channel, so it names no method.
         return Checked(verdict.verified, expired=verdict.expired, throttled=verdict.throttled)
+
+    def _give_up(self, sid: str, seconds: float) -> None:
+        """Cancel a verification whose tries are used up, so that the next start makes another, with a code of its own.
+
+        Else a stranger who has entered the number, and uses up the tries, keeps its owner out for ten minutes.
+        """
+        with suppress(VerigatorError), self.api.within(max(seconds, 0.01)):
+            self.api.cancel(sid)
 
     def system_checks(self) -> list[CheckMessage]:
         found = super().system_checks()
@@ -120,11 +133,3 @@ def _uses_api_key(account: tuple[str, str], api_key: tuple[str, str]) -> bool:
             'OPTIONS["api_key_secret"]'
         )
     return bool(api_key[0])
-
-
-def _checked_channels(channels: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(channels, str) or not channels or not all(channel in CHANNELS for channel in channels):
-        raise ValueError(f"channels must be a list of {', '.join(CHANNELS)}")
-    if len(set(channels)) < len(channels):
-        raise ValueError("channels must not name one twice")
-    return tuple(channels)

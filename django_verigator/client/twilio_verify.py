@@ -180,6 +180,24 @@ class TwilioVerify(Client):
                 raise
         return _verdict("throttled")
 
+    def cancel(self, sid: str) -> None:
+        """End a verification (protocol: POST Verifications/{sid} with Status "canceled").
+
+        Args:
+            sid: what ``start`` returned.
+
+        Raises:
+            NoSuchResourceError: it has ended already.
+        """
+        if not is_verification_sid(sid):
+            raise ValueError("sid is not in the form of a verification's SID")
+        body = SecretForm(form_text(Status="canceled").encode("ascii"))
+
+        def read(data: dict[str, Any]) -> None:
+            self._require_ours(data)
+
+        self._transport.call("POST", f"{self._path}/Verifications/{sid}", read, body)
+
     def _require_ours(self, data: dict[str, Any]) -> None:
         require_same(data, service_sid=self._service_sid)
 

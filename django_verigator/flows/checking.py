@@ -147,7 +147,9 @@ def why_not(challenge: Challenge, form: str = "") -> Reason:
 
 
 def _close_and_refuse(challenge: Challenge, outcome: str, reason: Reason) -> NoReturn:
+    """End the challenge, and undo the failure: whether the PIN was right, the provider has not said."""
     challenge.close(outcome)
+    lockout.undo_failure(challenge)
     _record_and_raise(challenge, Refused(reason))
 
 

@@ -106,12 +106,12 @@ def deliver(delivery: Delivery) -> None:
 def _settle_started(delivery: Delivery, started: Started) -> None:
     challenge = delivery.challenge
     if started.method not in conf.current().WAYS:
-        forbidden = Refused(Reason.SMS_FORBIDDEN)
+        forbidden = Refused(Reason.SMS_FORBIDDEN if delivery.method == METHOD_TOTP else Reason.WAY_FORBIDDEN)
         _write(challenge, outcome=Outcome.REFUSED, refusal=forbidden.reason.value, method=started.method)
         record_refusal(challenge.user, forbidden)
         raise forbidden
     try:
-        message_id = started.message_id if _MESSAGE_ID.match(started.message_id) else ""
+        message_id = started.message_id if _MESSAGE_ID.match(started.message_id or "") else ""
         _write_sent(delivery, Outcome.SENT, started.method, started.reference, message_id)
     except IntegrityError:  # another user's valid code has this reference
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())

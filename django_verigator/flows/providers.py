@@ -42,7 +42,8 @@ def method_of(backend: BaseBackend, method: str) -> str:
 
 
 def candidates(method: str, after: str = "") -> list[BaseBackend]:
-    """Return the backends that may send a code, in the order of BACKENDS; last those that send a text instead.
+    """Return the backends that may send a code, in the order of BACKENDS; behind them those that send a text
+    instead, and last the one to begin behind.
 
     Args:
         method: how it should be sent. The app's provider sends a text itself where the app is not linked, and keeps its
@@ -58,7 +59,9 @@ def candidates(method: str, after: str = "") -> list[BaseBackend]:
         raise forbidden(method)
     first = next((place for place, backend in enumerate(usable, start=1) if backend.alias == after), 0)
     turned = usable[first:] + usable[:first]
-    return turned if method == METHOD_TOTP else sorted(turned, key=lambda each: method_of(each, method) != method)
+    if method == METHOD_TOTP:
+        return turned
+    return sorted(turned, key=lambda each: (each.alias == after, method_of(each, method) != method))
 
 
 def forbidden(method: str) -> Refused:

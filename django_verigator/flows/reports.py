@@ -26,6 +26,8 @@ ASK_SECONDS = 10
 """Seconds after which a provider is asked about a message, and asked again."""
 ASK_TIMEOUT = 2.0
 """Seconds that a page waits for a report."""
+ADDRESS_SECONDS = 7 * 24 * 3600
+"""Seconds after which nobody may post to the address of a report any more; it stands in logs on the way."""
 MAX_BODY = 16 * 1024
 """Bytes of a report that is posted to us."""
 
@@ -45,8 +47,8 @@ def url_for(challenge: Challenge, backend: BaseBackend) -> str:
     return backend.report_base + reverse("verigator:report", args=[token])
 
 
-def _signer() -> signing.Signer:
-    return signing.Signer(salt="django_verigator.report")
+def _signer() -> signing.TimestampSigner:
+    return signing.TimestampSigner(salt="django_verigator.report")
 
 
 def receive(token: str, body: bytes) -> bool:
@@ -63,7 +65,7 @@ def receive(token: str, body: bytes) -> bool:
         ValueError: the body is no report that can be kept.
     """
     try:
-        pk, alias = _signer().unsign_object(token)
+        pk, alias = _signer().unsign_object(token, max_age=ADDRESS_SECONDS)
         backend = backends[alias]
     except (signing.BadSignature, KeyError, ImproperlyConfigured):
         return False

@@ -339,6 +339,7 @@ def test_reports_of_errors_show_no_secret(site, alice, reports, monkeypatch, for
 
 @pytest.mark.asks_provider("the parameters of one provider's calls")
 @pytest.mark.threat("F05", "F06")
+@pytest.mark.asks_provider("it is asked at the sandbox; a gateway of texts has no address")
 @pytest.mark.parametrize("parameters_in", ["query", "body"])
 @pytest.mark.parametrize("form", ["start", "pin"])
 def test_reports_and_logs_show_no_parameter_of_a_number_verification(

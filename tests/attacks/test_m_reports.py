@@ -59,7 +59,7 @@ def address(token):
 
 
 def token_of(challenge, alias="default", **options):
-    signer = signing.Signer(**{"salt": "django_verigator.report", **options})
+    signer = signing.TimestampSigner(**{"salt": "django_verigator.report", **options})
     return signer.sign_object([challenge.pk.hex, alias])
 
 

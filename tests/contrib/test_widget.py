@@ -25,6 +25,7 @@ from tests.races.crowd import crowd
 
 from .widget_site import (
     ACCOUNT,
+    ENROL,
     FORM,
     MANY,
     NEW,
@@ -540,6 +541,25 @@ def test_answers__leave_no_number_behind(carol, log):
     assert "widget_opened" in written
     for secret in (NEW[1:], "37255500098", ACCOUNT["password"]):
         assert secret not in written
+
+
+def test_widget__is_reached_also_where_every_request_logs_in(carol, settings):
+    """RemoteUser: the guard lets the pages of the second factor through, and so these."""
+    ours = "django_verigator.middleware.VerigatorMiddleware"
+    settings.MIDDLEWARE = list(settings.MIDDLEWARE)
+    settings.MIDDLEWARE.insert(settings.MIDDLEWARE.index(ours), "django.contrib.auth.middleware.RemoteUserMiddleware")
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.RemoteUserBackend"]
+    browser = Client(REMOTE_USER="carol")
+    carol.set_unusable_password()
+    carol.save()
+    browser.get("/private/")
+    assert browser.post(ENROL, {"phone": NEW})["Location"] == VERIFY
+    let_the_pause_pass()
+
+    response = finish(browser, open_widget(browser), answer())
+
+    assert response["Location"] == "/private/"
+    assert phone_of(carol) == NEW
 
 
 # --- At once ----------------------------------------------------------------------------------------------------------
