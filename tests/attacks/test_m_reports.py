@@ -70,7 +70,7 @@ FORGED = {
     "one more": lambda challenge: token_of(challenge) + "A",
     "another site's": lambda challenge: token_of(challenge, key="another secret"),
     "another purpose's": lambda challenge: token_of(challenge, salt="django_verigator.pending"),
-    "any of this site's": lambda challenge: token_of(challenge, salt="django.core.signing.Signer"),
+    "any of this site's": lambda challenge: token_of(challenge, salt="django.core.signing.TimestampSigner"),
     "unsigned words": lambda challenge: f"{challenge.pk}:default",
     "very long": lambda challenge: "A" * 60_000,
     "NUL": lambda challenge: "%00:%00",
