@@ -17,7 +17,7 @@ from ..client.number_verification import PIN_PLACE
 from ..constants import METHOD_SMS, METHOD_TOTP
 from ..exceptions import ConnectionFailedError, NoSuchResourceError, ResourceAlreadyExistsError, VerigatorError
 from .base import BaseBackend, Checked, Recipient, RemoteUser, Started
-from .texts import TEMPLATE
+from .pin_options import TEMPLATE
 
 PIN_DIGITS = 4
 

@@ -20,8 +20,8 @@ from ..constants import METHOD_SMS, METHOD_WHATSAPP
 from ..hidden import HiddenText
 from .base import DeliveryReport, HttpBackend, Recipient, Started, require_credentials
 from .deliveries import merge_statuses
-from .pin_options import checked_channels, checked_integer, checked_text
-from .texts import TEMPLATE, TextBackend
+from .pin_options import TEMPLATE, checked_channels, checked_integer, checked_text
+from .texts import TextBackend
 
 VERIGATOR_TEMPLATE = f"{PIN_PLACE} is your verification code"
 """The text that Messente's new product of the name Verigator, where it is enabled, sends over channels of its choice.

@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error
 from .. import check_ids, conf
 from ..client.number_verification import MAX_PIN_LENGTH, MAX_VALIDITY, MIN_PIN_LENGTH, PIN_PLACE
 
+TEMPLATE = f"Your Verification PIN code is {PIN_PLACE}"
 MAX_TEXT = 255  # characters
 
 

@@ -28,11 +28,10 @@ from ..digests import digest, digests
 from ..exceptions import ConnectionFailedError, NoSuchResourceError, VerigatorError
 from ..hidden import HiddenText
 from .base import BaseBackend, Checked, HttpBackend, Recipient, Started
-from .pin_options import PinOptions
+from .pin_options import TEMPLATE, PinOptions
 
 logger = logging.getLogger("django_verigator")
 
-TEMPLATE = f"Your Verification PIN code is {PIN_PLACE}"
 _KIND = "own_pin"
 _REFERENCE = re.compile(r"(?P<random>[0-9a-f]{32})\.(?P<expires>[0-9]{1,12})\.(?P<digest>[0-9a-f]{64})\Z")
 _HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+\Z")
