@@ -1,4 +1,4 @@
-"""Two-factor login for Django through Messente's Verigator (the Verification API)."""
+"""Two-factor login for Django by phone: a PIN by SMS, WhatsApp or a call, or a code from an app."""
 
 from __future__ import annotations
 

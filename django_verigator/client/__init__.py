@@ -1,7 +1,7 @@
 """Clients of Messente's Verification API (``Api``), Number Verification API (``NumberVerification``) and Omnichannel
 API (``Omnichannel``), and of Twilio Verify (``TwilioVerify``).
 
-They need ``requests`` and no Django project. ``__all__`` lists what other code may use:
+Each can be used alone: it needs ``requests`` and no Django project. ``__all__`` lists what other code may use:
 
 from django_verigator.client import Api
 

@@ -1,4 +1,4 @@
-"""Run a local stand-in for the provider: real HTTP, the provider's rules, no SMS.
+"""Run a local stand-in for the providers: real HTTP, their rules, no SMS and no call.
 
 ``python -m django_verigator.sandbox --username U --password P`` runs it as a program; tests run it in a thread::
 
