@@ -40,7 +40,7 @@ class Limits:
     SENDS_PER_SITE_DAY: int = limit(5000, loose_above=10_000_000)
     """The same within 24 hours."""
     STARTS_PER_USER_HOUR: int = limit(30, loose_above=300)
-    """Codes asked for by one user within an hour, by text or app, whatever the provider answers; half of them may be
+    """Codes asked for by one user within an hour, whatever the way and the provider's answer; half of them may be
     another code for the same login."""
     STARTS_PER_ADDRESS_HOUR: int = limit(500, loose_above=50_000)
     """The same from one address (an IPv6 /64)."""

@@ -54,7 +54,8 @@ class Settings:
     superusers), ``"all"``, ``"none"`` (the emergency switch), a callable that takes the user, or the dotted path of
     one."""
     PIN_LENGTH: int = setting(4, integer(4, 16))
-    """Digits of the provider's PIN, 4 to 16; 4 where you do not know. Number Verification makes PINs of this length."""
+    """Digits of a PIN, 4 to 16. PINs that the site makes, and those of Number Verification, are of this length; else it
+    says what the provider sends: 4 where you do not know."""
     GRACE_UNTIL: datetime.date | None = setting(None, OPTIONAL_DATE)
     """Until this day (a date) a user who must use two-factor authentication and has no phone yet is let in without
     one."""
