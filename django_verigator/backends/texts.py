@@ -65,7 +65,7 @@ class TextBackend(BaseBackend):
         super().__init__(alias)
         self.pins = PinOptions.from_options(pin_length, validity, template)
         if domain != "" and not (isinstance(domain, str) and _HOST.match(domain)):
-            raise ValueError('domain must be a host name in small letters, as "shop.example"')
+            raise ValueError('domain must be a host name with a dot, in small letters, as "shop.example"')
         self.domain = domain
         require_seconds(total_timeout=total_timeout)
         self.total_timeout = total_timeout

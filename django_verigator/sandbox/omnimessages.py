@@ -112,7 +112,7 @@ class Delivery:
 
     Attributes:
         channel: on this channel alone, or "" for any.
-        times: for how many messages it still holds.
+        times: for how many channels, tried for messages, it still holds.
     """
 
     to: str
