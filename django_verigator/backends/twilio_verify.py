@@ -106,6 +106,7 @@ class TwilioVerifyBackend(HttpBackend):
         """Cancel a verification whose tries are used up, so that the next start makes another, with a code of its own.
 
         Else a stranger who has entered the number, and uses up the tries, keeps its owner out for ten minutes.
+        protocol: that such a verification can still be canceled is a guess; where it cannot, it ends by itself.
         """
         with suppress(VerigatorError), self.api.within(max(seconds, 0.01)):
             self.api.cancel(sid)
