@@ -1,4 +1,4 @@
-"""What became of a message: what is posted to us, what we ask, and who sees it. Lies: tests/attacks/test_reports.py."""
+"""What became of a message: what is posted, what we ask, and who sees it. Lies: tests/attacks/test_m_reports.py."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from django_verigator import conf
 from django_verigator.backends import Circuit, CircuitState, DeliveryReport, DeliveryStatus, backends
+from django_verigator.db import RetriesExhaustedError
 from django_verigator.exceptions import ConnectionFailedError, InternalError, RequestTimeoutError
 from django_verigator.flows import reports
 from django_verigator.models import Challenge
@@ -197,6 +198,14 @@ def test_export__has_what_became_of_the_message(waiting, alice):
     assert "message-1" not in json.dumps(row)
 
 
+def test_report__is_asked_for_again_where_the_database_gives_up(waiting, monkeypatch):
+    def give_up(*args, **kwargs):
+        raise RetriesExhaustedError
+
+    monkeypatch.setattr(Challenge, "transition", give_up)
+    assert post(Client(), status="delivered").status_code == 503
+
+
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +216,23 @@ def test_page__asks_once_in_ten_seconds(waiting, browser):
     ask_again()
     page(browser)
     assert reporting.asked == ["message-1"] * 2
+
+
+@pytest.mark.parametrize("written_first", [0, 1])
+def test_page__is_shown_where_the_database_gives_up(waiting, browser, monkeypatch, written_first):
+    """At the mark that somebody asks, or at the report itself."""
+    transition, calls = Challenge.transition, []
+
+    def give_up(*args, **kwargs):
+        calls.append(args)
+        if len(calls) <= written_first:
+            return transition(*args, **kwargs)
+        raise RetriesExhaustedError
+
+    reporting.answers[:] = [DeliveryReport(DeliveryStatus.DELIVERED)]
+    monkeypatch.setattr(Challenge, "transition", give_up)
+    assert browser.get(VERIFY).status_code == 200
+    assert len(calls) == written_first + 1
 
 
 def test_page__asks_nothing_at_once(alice, browser):

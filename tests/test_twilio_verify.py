@@ -10,16 +10,23 @@ from django.contrib.auth import SESSION_KEY
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from django_verigator.backends import Recipient, locmem
+from django_verigator.backends import Recipient, backends, locmem
 from django_verigator.backends.circuit import Circuit, CircuitState, protected_call
 from django_verigator.backends.twilio_verify import TwilioVerifyBackend
-from django_verigator.exceptions import InvalidDataError, NoSuchResourceError, NoSuchServiceError, ThrottledError
-from django_verigator.models import Challenge, VerigatorUser
+from django_verigator.exceptions import (
+    CircuitOpenError,
+    InvalidDataError,
+    NoSuchResourceError,
+    NoSuchServiceError,
+    ThrottledError,
+)
+from django_verigator.flows import providers
+from django_verigator.models import Challenge, Counter, VerigatorUser
 from django_verigator.sandbox import Sandbox
 
 from .conftest import PHONE, give_password
 
-PIN_PAGE, RESEND = "/accounts/verify/", "/accounts/verify/resend/"
+PIN_PAGE, RESEND, PHONE_PAGE = "/accounts/verify/", "/accounts/verify/resend/", "/accounts/security/phone/"
 BACKEND = "django_verigator.backends.twilio_verify.TwilioVerifyBackend"
 SERVICE_SID = f"VA{'0a' * 16}"
 ACCOUNT = {"account_sid": "account", "auth_token": "token"}
@@ -119,6 +126,18 @@ def test_checks__name_what_contradicts_the_settings(sandbox: Sandbox, settings: 
         assert make(sandbox, pin_length=8).system_checks() == []
 
 
+def test_checks__two_backends_of_one_service_are_an_error(site: Any) -> None:
+    """Its code for a number would be good for both, and nothing would tell."""
+    entry = site.VERIGATOR["BACKENDS"]["default"]
+    assert backends["default"].system_checks() == []
+    site.VERIGATOR = {**site.VERIGATOR, "BACKENDS": {"default": entry, "second": entry}}
+    for alias in ("default", "second"):
+        assert [message.id for message in backends[alias].system_checks()] == ["verigator.E020"]
+    other = {**entry, "OPTIONS": {**entry["OPTIONS"], "service_sid": "VA" + "0b" * 16}}
+    site.VERIGATOR = {**site.VERIGATOR, "BACKENDS": {"default": entry, "second": other}}
+    assert backends["default"].system_checks() == []
+
+
 @pytest.mark.django_db
 def test_login__the_code_is_sent_again_by_a_call(site: Any, sandbox: Sandbox, alice: Any) -> None:
     browser = Client()
@@ -168,6 +187,79 @@ def test_stranger_with_the_number__keeps_out_nobody_who_has_confirmed_it(
     stranger.post(PIN_PAGE, {"pin": pin})
     assert SESSION_KEY not in stranger.session
     assert browser.post(PIN_PAGE, {"pin": pin})["Location"] == "/private/"
+
+
+@pytest.mark.django_db
+@pytest.mark.threat("E03")
+def test_stranger_with_a_phone_of_their_own__keeps_out_nobody_who_has_confirmed_the_number(
+    site: Any, sandbox: Sandbox, alice: Any, django_user_model: Any
+) -> None:
+    """Also where the change to the number is replaced by another one, for which no code is sent any more."""
+    site.VERIGATOR = {**site.VERIGATOR, "LIMITS": {"SENDS_PER_USER_HOUR": 2}}
+    VerigatorUser.objects.filter(user=alice).update(confirmed_at=timezone.now())
+    django_user_model.objects.create_user("mallory", password="correct horse", phone_number="+37255500011")
+    browser, stranger = Client(), Client()
+    stranger.post("/accounts/login/", {"username": "mallory", "password": "correct horse"})
+    stranger.post(PIN_PAGE, {"pin": sandbox.last_pin("+37255500011")})
+    stranger.post(PHONE_PAGE, {"phone": PHONE, "password": "correct horse"})
+    Counter.objects.filter(scope__startswith="changes/").delete()  # a minute later
+    stranger.post(PHONE_PAGE, {"phone": "+37255500012", "password": "correct horse"})
+    held = Challenge.objects.get(user__username="mallory", purpose=Challenge.Purpose.PHONE)
+    assert (held.phone_change, held.is_running(timezone.now())) == (None, True)
+    give_password(browser)
+    assert browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})["Location"] == "/private/"
+
+
+@pytest.mark.django_db
+@pytest.mark.threat("E03")
+def test_code_that_is_valid_again_since_no_other_was_sent__is_not_good_for_two_users(
+    site: Any, sandbox: Sandbox, alice: Any, django_user_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner logs in while a stranger's resend is under way, which then fails."""
+    VerigatorUser.objects.filter(user=alice).update(confirmed_at=timezone.now())
+    django_user_model.objects.create_user("mallory", password="correct horse", phone_number=PHONE)
+    browser, stranger = Client(), Client()
+    stranger.post("/accounts/login/", {"username": "mallory", "password": "correct horse"})
+    Challenge.objects.update(resend_at=None)
+    start = providers.start
+
+    def start_or_fail(backend: Any, challenge: Challenge, *args: Any) -> Any:
+        if challenge.user_id == alice.pk:
+            return start(backend, challenge, *args)
+        if not Challenge.objects.filter(user=alice).exists():
+            give_password(browser)
+        raise CircuitOpenError("not asked", sent=False)
+
+    monkeypatch.setattr(providers, "start", start_or_fail)
+    stranger.post(RESEND)
+    assert Challenge.objects.get(user__username="mallory").is_running(timezone.now())
+    pin = sandbox.last_pin(PHONE)
+    stranger.post(PIN_PAGE, {"pin": pin})
+    assert SESSION_KEY not in stranger.session
+    assert browser.post(PIN_PAGE, {"pin": pin})["Location"] == "/private/"
+
+
+@pytest.mark.django_db
+@pytest.mark.threat("E03")
+@pytest.mark.parametrize("is_owner_first", [True, False])
+def test_one_code__is_not_good_for_two_users_under_a_new_secret_key_either(
+    site: Any, sandbox: Sandbox, alice: Any, django_user_model: Any, is_owner_first: bool
+) -> None:
+    VerigatorUser.objects.filter(user=alice).update(confirmed_at=timezone.now())
+    django_user_model.objects.create_user("mallory", password="correct horse", phone_number=PHONE)
+    owner, stranger = Client(), Client()
+    logins = [(owner, "alice"), (stranger, "mallory")]
+    for browser, username in logins if is_owner_first else reversed(logins):
+        browser.post("/accounts/login/", {"username": username, "password": "correct horse"})
+        if not site.SECRET_KEY_FALLBACKS:
+            site.SECRET_KEY_FALLBACKS, site.SECRET_KEY = (
+                [site.SECRET_KEY],
+                "new" * 20,
+            )
+    pin = sandbox.last_pin(PHONE)
+    stranger.post(PIN_PAGE, {"pin": pin})
+    assert SESSION_KEY not in stranger.session
+    assert owner.post(PIN_PAGE, {"pin": pin})["Location"] == "/private/"
 
 
 @pytest.mark.django_db

@@ -57,6 +57,7 @@ class TwilioVerifyBackend(HttpBackend):
         uses_key = _uses_api_key((account_sid, auth_token), (api_key_sid, api_key_secret))
         if not service_sid:
             raise ValueError('the service is missing: make one in Twilio\'s console and set OPTIONS["service_sid"]')
+        self.service_sid = service_sid
         self.methods = checked_channels(channels, CHANNELS)
         self.locale = checked_text("locale", locale)
         if not isinstance(call_needs_key_press, bool):
@@ -121,6 +122,11 @@ class TwilioVerifyBackend(HttpBackend):
         if self.pin_length < config.PIN_LENGTH:
             text = "its codes are shorter than PIN_LENGTH, and more easily guessed than the limits assume."
             hint = "Set the service's code length, and pin_length, to PIN_LENGTH or more."
+            found.append(self._message(Error, text, hint, id=check_ids.OPTIONS_CONTRADICT_SETTINGS))
+        others = [entry.get("OPTIONS") or {} for alias, entry in config.BACKENDS.items() if alias != self.alias]
+        if any(options.get("service_sid") == self.service_sid for options in others):
+            text = "another backend has the same service, which gives a number one code for both."
+            hint = "Make a service for each, so that no code is good for two users."
             found.append(self._message(Error, text, hint, id=check_ids.OPTIONS_CONTRADICT_SETTINGS))
         return found
 

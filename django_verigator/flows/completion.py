@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from django.conf import settings as django_settings
@@ -43,14 +44,15 @@ def verify(request: HttpRequest, challenge: Challenge, pin: str, *, trust_browse
     return challenge.next_url
 
 
-def confirm(request: HttpRequest, challenge: Challenge, token: str) -> str:
+def confirm(request: HttpRequest, challenge: Challenge, token: str, check: Callable[[], None]) -> str:
     """Complete the confirmation of a phone that was proved in another way than by a PIN; return the URL to go to.
 
-    The caller has found that the proof is right, and of this challenge. It counts as a right PIN does: under lockouts
-    and the rate limits of tries, once, and only while the challenge is the newest one and has not expired.
+    The proof counts as a right PIN does: under lockouts and the rate limits of tries, once, and only while the
+    challenge is the newest one and has not expired.
 
     Args:
         token: what the proof came with; never accepted twice.
+        check: raises unless the proof is right, and of this challenge. Called last, since it may use the proof up.
 
     Raises:
         Refused: the proof was not accepted, or the login has ended.
@@ -66,6 +68,7 @@ def confirm(request: HttpRequest, challenge: Challenge, token: str) -> str:
         checking.record_not_tried(challenge, refused)
         raise
     user = reload_user_or_end(request, challenge)
+    check()
     trust_version = acceptance.accept(challenge, token, consumed)
     site_phones.dismiss_change(user)
     _complete(request, user, challenge, trust_version)

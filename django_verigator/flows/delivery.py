@@ -22,7 +22,7 @@ from .. import conf, db, events, rate_limits, signals
 from ..backends import BaseBackend, Started
 from ..constants import METHOD_TOTP
 from ..db import atomic_with_retry, retry_on_deadlock
-from ..digests import digest
+from ..digests import digests
 from ..exceptions import Reason, Refused, VerigatorError
 from ..models import Challenge, PhoneChange, VerigatorUser
 from ..rate_limits import RateLimit
@@ -179,16 +179,18 @@ def _write_sent(delivery: Delivery, outcome: str, method: str, reference: str, m
     if not reference:
         _write(challenge, **values)
         return
-    reference_digest = digest("reference", f"{challenge.backend}.{reference}")
+    newest, *older = known = digests("reference", f"{challenge.backend}.{reference}")
 
     def write() -> None:
         with db.savepoint():
-            _write(challenge, **values, reference_digest=reference_digest)
+            if older:  # Of before a rotation of SECRET_KEY: under the key in force, so that UNIQUE sees it.
+                Challenge.objects.filter(reference_digest__in=older).update(reference_digest=newest)
+            _write(challenge, **values, reference_digest=newest)
 
     try:
         retry_on_deadlock(write)
     except IntegrityError:
-        _free_reference(delivery, Challenge.objects.filter(reference_digest=reference_digest))
+        _free_reference(delivery, Challenge.objects.filter(reference_digest__in=known))
         retry_on_deadlock(write)
 
 
@@ -198,11 +200,15 @@ def _free_reference(delivery: Delivery, rows: QuerySet[Challenge]) -> None:
     Who has confirmed the number also takes it from who has not: a stranger who enters it as a new one keeps nobody out.
     """
     now = timezone.now()
-    in_use = Q(consumed_at=None, superseded_at=None, expires_at__gt=now) & ~Q(user_id=delivery.challenge.user_id)
+    own = Q(user_id=delivery.challenge.user_id)
+    rows.filter(own).update(reference_digest=None)
+    others, in_use = rows.exclude(own), Q(consumed_at=None, superseded_at=None, expires_at__gt=now)
     if delivery.change is None and delivery.link.confirmed_at is not None:
-        strangers = rows.exclude(phone_change=None, user__verigator__confirmed_at__isnull=False)
-        strangers.filter(in_use).update(superseded_at=now)
-    rows.exclude(in_use).update(reference_digest=None)
+        # By the purpose: the phone change may be discarded while its code is still valid.
+        strangers = Q(purpose=Challenge.Purpose.PHONE) | Q(user__verigator__confirmed_at=None)
+        others.filter(strangers, in_use).update(superseded_at=now)
+    # Without the reference, since another request may be about to make this code valid again.
+    others.exclude(in_use).update(reference="", reference_digest=None)
 
 
 def _write(challenge: Challenge, **values: Any) -> None:

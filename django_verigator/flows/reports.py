@@ -6,6 +6,7 @@ They are shown to support and to the user who waits, and decide nothing: no logi
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,7 @@ from django.utils import timezone
 
 from .. import events, shown
 from ..backends import BaseBackend, CallOrigin, DeliveryReport, DeliveryStatus, backends, protected_call
+from ..db import RetriesExhaustedError
 from ..exceptions import VerigatorError
 from ..models import Challenge
 
@@ -100,8 +102,13 @@ def refresh(challenge: Challenge) -> None:
     is_due = Q(report_asked_at=None) | Q(report_asked_at__lte=before)
     if challenge.sent_at is None or challenge.sent_at > before or not challenge.message_id:
         return
-    if not challenge.transition({"report_asked_at": now}, is_due):
-        return
+    # Written by the next one who asks, if the database gives up; the page does not depend on it.
+    with suppress(RetriesExhaustedError):
+        if challenge.transition({"report_asked_at": now}, is_due):
+            _ask(challenge)
+
+
+def _ask(challenge: Challenge) -> None:
     backend = backends[challenge.backend]
     origin = CallOrigin.of(challenge.user_id, challenge.phone_digest, challenge.ip)
     try:

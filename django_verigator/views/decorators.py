@@ -44,7 +44,7 @@ def answer_without_sessions(view: Callable[..., HttpResponseBase]) -> Callable[.
     return wrapper
 
 
-def _answer_when_database_gives_up(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+def answer_when_database_gives_up(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Answer 503 where a write met a deadlock twice; it is rolled back as a whole."""
 
     @wraps(view)
@@ -107,7 +107,7 @@ METHODS = ["get", "post", "head", "options"]  # Django's FormView takes PUT for 
 
 PAGE_DECORATORS: list[Any] = [
     non_atomic,
-    _answer_when_database_gives_up,
+    answer_when_database_gives_up,
     sensitive_post_parameters(),
     sensitive_variables(),  # for every frame below, down to the provider's call
     _csrf_protect,

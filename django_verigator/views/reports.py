@@ -12,11 +12,13 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.generic import View
 
 from ..flows import reports
-from .decorators import non_atomic
+from .decorators import answer_when_database_gives_up, non_atomic
 
 
 # The provider has no cookie and no CSRF token; whoever posts must know the signed address of one code.
-@method_decorator([non_atomic, csrf_exempt, login_not_required, sensitive_variables()], name="dispatch")
+@method_decorator(
+    [non_atomic, answer_when_database_gives_up, csrf_exempt, login_not_required, sensitive_variables()], name="dispatch"
+)
 class ReportView(View):
     """Takes in what a provider posts about a message; asks no session and logs nobody in."""
 

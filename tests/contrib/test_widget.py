@@ -480,6 +480,24 @@ def test_tries_that_are_used_up__hold_the_widget_s_answer_back_too(settings, car
     is_refused(finish(browser, asked, answer()), browser, carol, "Too many wrong PINs.")
 
 
+def test_answer_that_a_lock_holds_back__may_be_given_again(settings, carol):
+    """Nothing was confirmed by it, so the number is not used up."""
+    configure(settings, TRIES_PER_USER_HOUR=1)
+    browser = enrolling()
+    browser.post(VERIFY, {"pin": "0000"})
+    VerigatorUser.objects.update(locked_until=None)  # the counter holds it back
+    Counter.objects.filter(scope="sends/user/hour").delete()
+    finish(browser, open_widget(browser), answer())
+    assert phone_of(carol) == ""
+
+    Counter.objects.filter(scope="tries/user/hour").delete()  # an hour later
+    VerigatorUser.objects.update(locked_until=None)
+    let_the_pause_pass()
+    finish(browser, open_widget(browser), answer())
+
+    assert phone_of(carol) == NEW
+
+
 def test_answer_kept_from_an_earlier_confirmation__is_worth_nothing(carol, django_user_model, log):
     """The signature has neither time nor nonce: the answer for a number is the same for every user, and for ever."""
     browser = enrolling()

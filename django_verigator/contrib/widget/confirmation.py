@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
@@ -84,18 +85,19 @@ def complete(request: HttpRequest, challenge: Challenge, answer: Answer) -> str:
         NotConfirmed: the answer is not of this challenge, came before, or confirms nothing.
         Refused: as for a right PIN, see ``completion.confirm``.
     """
-    problem = answer.problem
-    if not _take_state(challenge, answer.state):
-        problem = "state"
-    elif not problem:
-        problem = _take_number(challenge, answer)
-    if problem == CANCELLED:
-        events.record("widget_cancelled", challenge.user, challenge=challenge)
-    elif problem:
-        events.record("widget_refused", challenge.user, level=logging.WARNING, reason=problem, challenge=challenge)
-    if problem:
-        raise NotConfirmed(problem)
-    return completion.confirm(request, challenge, answer.state)
+    try:
+        if not _take_state(challenge, answer.state):
+            raise NotConfirmed("state")
+        if answer.problem:
+            raise NotConfirmed(answer.problem)
+        return completion.confirm(request, challenge, answer.state, lambda: _take_number(challenge, answer))
+    except NotConfirmed as refusal:
+        if refusal.problem == CANCELLED:
+            events.record("widget_cancelled", challenge.user, challenge=challenge)
+        else:
+            details: dict[str, Any] = {"reason": refusal.problem, "challenge": challenge}
+            events.record("widget_refused", challenge.user, level=logging.WARNING, **details)
+        raise
 
 
 def _take_state(challenge: Challenge, state: str) -> bool:
@@ -104,8 +106,8 @@ def _take_state(challenge: Challenge, state: str) -> bool:
     return waiting.filter(reference_digest__in=digests("widget.state", state)).update(reference_digest=None) == 1
 
 
-def _take_number(challenge: Challenge, answer: Answer) -> str:
-    """Use up the widget's answer for the number; return the problem if there is one, else "".
+def _take_number(challenge: Challenge, answer: Answer) -> None:
+    """Use up the widget's answer for the number, or raise NotConfirmed.
 
     An answer for a number is the same whenever it is given, and whoever once had the number may have kept it. So it
     counts once for each number; later, a PIN of ours confirms it.
@@ -113,16 +115,15 @@ def _take_number(challenge: Challenge, answer: Answer) -> str:
     change = phone_changes.pending(challenge)
     expected = digests("phone", change.phone_number) if change else []
     if change is None or answer.number not in expected or challenge.phone_digest not in expected:
-        return "number"
+        raise NotConfirmed("number")
     once = RateLimit(_NUMBER, change.phone_number, 1, _FOREVER, Reason.REPEATED)
     # Under a key of before a rotation; the reservation, which parallel answers cannot pass, asks for the one in force.
     known = digests(f"counter.{_NUMBER}", change.phone_number)
     if Counter.objects.filter(pk__in=known, expires_at__gt=timezone.now(), count__gt=0).exists():
-        return "number_again"
+        raise NotConfirmed("number_again")
     try:
         rate_limits.reserve(lambda: rate_limits.consume([once]))
     except Refused as refused:
         if refused.reason != Reason.REPEATED:
             raise
-        return "number_again"
-    return ""
+        raise NotConfirmed("number_again") from None
