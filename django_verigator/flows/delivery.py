@@ -82,13 +82,24 @@ def deliver(delivery: Delivery) -> None:
         return
     deadline = time.monotonic() + delivery.backends[0].total_timeout
     errors: list[VerigatorError] = []
+    last = delivery.backends[-1]
     for backend in delivery.backends:
         if errors:
+            if time.monotonic() >= deadline:  # The row names the one asked last: another try begins behind it.
+                break
             # Before the call, so that after a crash the row names the provider that may have sent.
             challenge.verigator_id = ""
             _write(challenge, backend=backend.alias)
         try:
-            started = providers.start(backend, challenge, delivery.link, delivery.change, delivery.method, deadline)
+            started = providers.start(
+                backend,
+                challenge,
+                delivery.link,
+                delivery.change,
+                delivery.method,
+                deadline,
+                is_last=backend is last,
+            )
         except Refused:
             _settle_unsent(delivery, [])
             raise

@@ -175,13 +175,15 @@ def send(
     if change is not None and change.replaces != link.phone_in_force:
         raise Refused(Reason.ENDED)
     following = pending.following(challenge, ip=client_address(request))
+    # A provider that fails slowly may have left no time to ask those behind it.
+    has_failed = challenge.outcome in (Challenge.Outcome.UNAVAILABLE, Challenge.Outcome.UNCLEAR)
     delivery = sending.reserve(
         following,
         link,
         method or challenge.requested_method or sending.default_method(),
         change=change,
         previous=challenge,
-        after=challenge.backend if another_way else "",
+        after=challenge.backend if another_way or has_failed else "",
     )
     deliver(delivery)
     return following

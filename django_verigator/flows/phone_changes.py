@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -83,7 +84,7 @@ def register(
 
     Args:
         origin: the origin of the call, for the circuit breaker.
-        timeout: seconds that each call may take.
+        timeout: seconds that all calls may take.
 
     Raises:
         Refused: the provider refuses the number (NO_PHONE) or gave its UserID to another user (UNAVAILABLE), or the
@@ -93,13 +94,14 @@ def register(
     """
     if not backend.keeps_users or change.verigator_id:
         return
+    began = time.monotonic()
     try:
         try:
             user_id = _create_record(change, backend, origin, timeout)
         except ResourceAlreadyExistsError:
             # The record may be a stranger's; only a sync run adopts records.
             _renew_id(change)
-            user_id = _create_record(change, backend, origin, timeout)
+            user_id = _create_record(change, backend, origin, registration.time_left(timeout, began))
     except VerigatorError as error:
         events.record("registration_failed", change.user, level=logging.WARNING, **error.details)
         if isinstance(error, InvalidDataError):

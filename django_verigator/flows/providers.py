@@ -116,6 +116,8 @@ def start(
     change: PhoneChange | None,
     method: str,
     deadline: float,
+    *,
+    is_last: bool,
 ) -> Started:
     """Ask one provider to send a code, and set ``challenge.verigator_id``; a missing record is made first.
 
@@ -123,16 +125,20 @@ def start(
         change: the phone change whose number the code goes to; None for the phone in force.
         method: how it should be sent.
         deadline: ``time.monotonic()`` by which all calls must be over.
+        is_last: no other provider is asked after this one.
 
     Raises:
         Refused: NO_PHONE, or BUSY while another request registers the user.
         VerigatorError: the call, or the one that makes the record, has failed.
     """
+    # A record that takes long must leave time for the provider after this one, which may need none.
+    most = None if is_last else backend.total_timeout / 2
     if change is not None:
-        phone_changes.register(change, backend, origin=_origin(challenge), timeout=_remaining_seconds(deadline))
+        timeout = _remaining_seconds(deadline, most)
+        phone_changes.register(change, backend, origin=_origin(challenge), timeout=timeout)
         recipient = Recipient((change.verigator_id or "") if backend.keeps_users else "", change.phone_number)
     else:
-        recipient = _recipient(challenge, link, backend, deadline)
+        recipient = _recipient(challenge, link, backend, _remaining_seconds(deadline, most))
     challenge.verigator_id = recipient.user_id
     try:
         return _start_once(backend, challenge, recipient, method, deadline)
@@ -141,7 +147,7 @@ def start(
             raise
         # The provider has lost the record, which must not turn the second factor off: it is made again, once.
         registration.mark_lost(link)
-        recipient = _recipient(challenge, link, backend, deadline)
+        recipient = _recipient(challenge, link, backend, _remaining_seconds(deadline, most))
         challenge.verigator_id = recipient.user_id
         return _start_once(backend, challenge, recipient, method, deadline)
 
@@ -159,11 +165,11 @@ def _start_once(
         return backend.start(recipient, method_of(backend, method) or method, timeout=timeout)
 
 
-def _recipient(challenge: Challenge, link: VerigatorUser, backend: BaseBackend, deadline: float) -> Recipient:
+def _recipient(challenge: Challenge, link: VerigatorUser, backend: BaseBackend, timeout: float) -> Recipient:
     if not backend.keeps_users:
         return Recipient("", link.phone_number)
     if link.state != VerigatorUser.State.REGISTERED:
-        outcome = registration.register(link, address=challenge.ip, timeout=_remaining_seconds(deadline))
+        outcome = registration.register(link, address=challenge.ip, timeout=timeout)
         if outcome == registration.RegistrationResult.REFUSED:
             raise Refused(Reason.NO_PHONE)
         if outcome == registration.RegistrationResult.BUSY:
@@ -175,8 +181,8 @@ def _recipient(challenge: Challenge, link: VerigatorUser, backend: BaseBackend, 
     return Recipient(link.verigator_id or "", link.phone_number)
 
 
-def _remaining_seconds(deadline: float) -> float:
+def _remaining_seconds(deadline: float, most: float | None = None) -> float:
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         raise RequestTimeoutError("no time left for another call", sent=False)
-    return seconds
+    return seconds if most is None else min(seconds, most)

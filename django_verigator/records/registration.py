@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from datetime import timedelta
 from enum import Enum
 from typing import Any
@@ -68,7 +69,7 @@ def register(
 
     Args:
         address: the IP address of the request that needs the record.
-        timeout: seconds for each call; a second one follows only a 409.
+        timeout: seconds for all calls; a second one follows only a 409.
         force: also before ``next_attempt_at``.
     """
     if link.state not in VerigatorUser.WAITING:
@@ -81,17 +82,27 @@ def register(
         if not link.reload():
             return RegistrationResult.UNCHANGED
         return RegistrationResult.BUSY if link.state in VerigatorUser.WAITING else _settled(link)
+    began = time.monotonic()
     try:
         try:
             user_id = _create(backend, link, address, timeout)
         except ResourceAlreadyExistsError:
             # Ours from a lost reply, or another site's with any phone: only a sync adopts a record.
             link.replace_id(new_id_in_service(link.user))
-            user_id = _create(backend, link, address, timeout)
+            user_id = _create(backend, link, address, time_left(timeout, began))
     except VerigatorError as error:
         return mark_failed(link, error)
     mark_registered(link, user_id)
     return RegistrationResult.REPAIRED if repairing else RegistrationResult.REGISTERED
+
+
+def time_left(timeout: float | None, began: float) -> float | None:
+    """Return what is left of the seconds that several calls may take; never so little that it would mean no limit.
+
+    Args:
+        began: ``time.monotonic()`` before the first call.
+    """
+    return None if timeout is None else max(timeout - (time.monotonic() - began), 0.01)
 
 
 def _create(backend: BaseBackend, link: VerigatorUser, address: str | None, timeout: float | None) -> str:
