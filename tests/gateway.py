@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from django_verigator.backends import Checked, Recipient, Started
+from django_verigator.backends import Checked, Recipient, Started, locmem
 from django_verigator.backends.texts import TextBackend
 from django_verigator.client import http
 from django_verigator.exceptions import VerigatorError
@@ -169,6 +169,27 @@ class GatewayBackend(TextBackend):
         checked = super().check(recipient, pin, reference, timeout=timeout)
         self.gateway.tried(reference, pin, checked.verified)
         return checked
+
+
+class OutboxBackend(TextBackend):
+    """PINs of our own in the texts of locmem's outbox, and locmem's faults.
+
+    The PINs are so long that a wrong one is never right by chance, nor one the same as an earlier one.
+    """
+
+    is_stand_in = True
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias, pin_length=12)
+        self._locmem = locmem.LocMemBackend(alias, keeps_users=False)
+
+    def send_text(self, phone_number: str, text: str, *, timeout: float) -> None:
+        with self._locmem._perform("start"):
+            locmem.outbox.append(locmem.Message(phone_number, text, text.split()[-1], ""))
+
+    def check(self, recipient: Recipient, pin: str, reference: str, *, timeout: float | None = None) -> Checked:
+        with self._locmem._perform("check"):
+            return super().check(recipient, pin, reference, timeout=timeout)
 
 
 def _now() -> str:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django_verigator import signals
 from django_verigator.backends import texts
 from django_verigator.client import Api, http
-from django_verigator.exceptions import InternalError
+from django_verigator.exceptions import ConnectionFailedError
 from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser
 from django_verigator.sandbox import Sandbox
 from tests.gateway import BACKEND as GATEWAY_BACKEND
@@ -130,7 +130,7 @@ class TextProvider(Provider):
 
     def fail_to_send(self) -> None:
         def fail(text: str) -> None:
-            raise InternalError("no", status=500)
+            raise ConnectionFailedError("no connection", sent=False)
 
         self.sandbox.behave = fail
 
