@@ -121,6 +121,24 @@ def aalice(transactional_db: None, django_user_model: Any) -> Any:
     return django_user_model.objects.create_user("alice", password=PASSWORD, phone_number=PHONE)
 
 
+@pytest.fixture
+def pins(request: pytest.FixtureRequest, settings: Any) -> None:
+    """Whose the PINs are: the provider's, or our own."""
+    if getattr(request, "param", "") == "own_pins":
+        settings.VERIGATOR = {
+            **settings.VERIGATOR,
+            "BACKENDS": {"default": {"BACKEND": "tests.gateway.OutboxBackend"}},
+        }
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what a file that uses ``pins`` tries of the rows about PINs, texts and leaks with PINs of our own too."""
+    rows = {row for mark in metafunc.definition.iter_markers("threat") for row in mark.args if row[0] in "CDEF"}
+    asked = metafunc.definition.get_closest_marker("asks_provider")
+    if rows and asked is None and "pins" in metafunc.fixturenames:
+        metafunc.parametrize("pins", ["provider", "own_pins"], indirect=True)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Let ``-k C02`` choose the tests that carry this id in a marker."""
     for marker in ("threat", "fault"):

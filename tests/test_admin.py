@@ -31,6 +31,7 @@ from tests.site.models import User
 
 from .conftest import PHONE, give_password, sent_pin
 
+pytestmark = pytest.mark.usefixtures("pins")
 USERS = "/admin/site/user/"
 LINKS = "/admin/django_verigator/verigatoruser/"
 CHALLENGES = "/admin/django_verigator/challenge/"

@@ -22,6 +22,7 @@ from tests.site.models import User
 
 from .conftest import PASSWORD, PHONE, WRONG_PIN, give_password, sent_pin
 
+pytestmark = pytest.mark.usefixtures("pins")
 PIN_PAGE = "/accounts/verify/"
 ENROL = "/accounts/enrol/"
 EVIL = "+37255500066"

@@ -28,6 +28,7 @@ from django_verigator.views import VerifyView
 
 from .conftest import PASSWORD, PHONE, WRONG_PIN, give_password, sent_pin
 
+pytestmark = pytest.mark.usefixtures("pins")
 PIN_PAGE = "/accounts/verify/"
 RESEND = "/accounts/verify/resend/"
 
@@ -489,6 +490,7 @@ def test_fallback_to_sms__is_said_and_counts(alice, browser, settings):
     assert set(Counter.objects.filter(scope__startswith="sends").values_list("count", flat=True)) == {1}
 
 
+@pytest.mark.asks_provider("it has the app; with a gateway of texts no code is sent at all")
 @pytest.mark.threat("E09")
 def test_fallback_where_sms_is_forbidden__kills_the_challenge(alice, browser, settings, checks):
     settings.VERIGATOR = {**settings.VERIGATOR, "METHOD": "totp", "WAYS": ["totp"]}
@@ -653,7 +655,7 @@ def test_pin_page__works_under_a_strict_csp_and_shows_no_more_than_it_must(alice
     for forbidden in ("<style", "style=", "<script>", "onclick", PHONE, PHONE[1:], sent_pin(), "alice"):
         assert forbidden not in page
     link = VerigatorUser.objects.get()
-    assert link.verigator_id not in page
+    assert (link.verigator_id or Challenge.objects.get().reference) not in page
 
 
 def title_of(page):
@@ -759,7 +761,7 @@ def test_nothing_secret__is_stored(alice, browser):
         assert secret not in sessions
     assert repr(Challenge.objects.get()) + repr(VerigatorUser.objects.get()) == (
         f"<Challenge {Challenge.objects.get().pk} user={alice.pk} verified>"
-        f"<VerigatorUser user={alice.pk} state=registered>"
+        f"<VerigatorUser user={alice.pk} state={'registered' if backends.default.keeps_users else 'pending'}>"
     )
 
 

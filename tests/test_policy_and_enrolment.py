@@ -22,6 +22,7 @@ from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, Veri
 
 from .conftest import PASSWORD, PHONE, give_password, sent_pin
 
+pytestmark = pytest.mark.usefixtures("pins")
 PIN_PAGE = "/accounts/verify/"
 ENROL = "/accounts/enrol/"
 NUMBER = "+37255500099"

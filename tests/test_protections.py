@@ -29,6 +29,7 @@ from tests.site.urls import urlpatterns as site_urls
 
 from .conftest import PASSWORD, PHONE, WRONG_PIN, give_password, sent_pin
 
+pytestmark = pytest.mark.usefixtures("pins")
 PIN_PAGE, RESEND, ENROL = "/accounts/verify/", "/accounts/verify/resend/", "/accounts/enrol/"
 NEW = "+37255500099"
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"

@@ -41,6 +41,7 @@ from tests.site.models import User
 
 from .conftest import PASSWORD, PHONE, WRONG_PIN, give_password, sent_pin
 
+pytestmark = pytest.mark.usefixtures("pins")
 PIN_PAGE = "/accounts/verify/"
 RECOVERY = "/accounts/verify/recovery/"
 SECURITY = "/accounts/security/"

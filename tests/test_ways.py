@@ -17,6 +17,7 @@ from tests.site.models import User
 
 from .conftest import PHONE, give_password, sent_pin
 
+pytestmark = pytest.mark.usefixtures("pins")
 PIN_PAGE, RESEND = "/accounts/verify/", "/accounts/verify/resend/"
 LOCMEM = "django_verigator.backends.locmem.LocMemBackend"
 ALL_WAYS = ["sms", "totp", "call", "whatsapp"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
 from tests.docs import marked
@@ -10,6 +12,8 @@ from tests.docs.markdown import rows as rows_of_tables
 
 from . import rows
 
+OF_OUR_OWN = {"own_pins", "omnichannel"}
+"""Of PROVIDERS, those with which the site makes the PINs."""
 TABLE = {cells[0]: cells for cells in rows_of_tables(read(rows.PAGE))}
 
 
@@ -43,3 +47,17 @@ def test_every_test_here__is_marked_with_a_row():
     for test, ids in marked.all_tests("threat"):
         if test.startswith("attacks/test_") and not test.startswith(("attacks/test_docs", "attacks/test_oracle")):
             assert ids, f"{test} belongs to no row"
+
+
+def test_every_attack_on_pins_and_texts__runs_with_pins_of_our_own_or_says_why_not():
+    reasons = dict(marked.all_tests("asks_provider"))
+    attacks, without = 0, []
+    for test, ids in marked.all_tests("threat"):
+        file = test.partition(".py")[0]
+        if file.startswith(("attacks/test_", "races/test_")) and {row_id[0] for row_id in ids} & set("CDEFM"):
+            attacks += 1
+            providers = getattr(import_module(f"tests.{file.replace('/', '.')}"), "PROVIDERS", ())
+            if not (OF_OUR_OWN & set(providers) or reasons[test]):
+                without.append(test)
+    assert attacks > 100
+    assert without == []

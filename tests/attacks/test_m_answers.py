@@ -1,7 +1,8 @@
 """M. Answers of the provider that are to be believed by nobody, seen from the login. (Byte by byte: tests/client.)
 
-Here a provider checks the PINs. With PINs of our own nobody is asked, so no answer can lie about one: what a gateway
-may lie about is in test_m_gateways.py, and what it may report in test_m_reports.py.
+Here a provider checks the PINs. With PINs of our own nobody is asked, so no answer can lie about one (M09, M10): what a
+gateway may lie about is in test_m_gateways.py, and what it may report in test_m_reports.py. How its answers over HTTP
+are read (M01 to M04, M06 to M08, M11) is in tests/contract: for Omnichannel, and all but M08 for one's own gateway.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from django_verigator.sandbox import Sandbox
 
 from .actors import HOME, PIN
 
+pytestmark = pytest.mark.asks_provider("nobody is asked whether a PIN of our own is right")
 FLAGS = {"throttled": False, "expired": False, "invalid": False, "result": "OK"}
 OTHER = "11111111-2222-4333-8444-555555555555"
 NOT_A_YES = {

@@ -15,10 +15,10 @@ from django_verigator.backends import Circuit, CircuitState, backends
 from django_verigator.backends.texts import TextBackend
 from django_verigator.digests import digest
 from django_verigator.exceptions import ConnectionFailedError, InternalError, RequestTimeoutError, VerigatorError
-from django_verigator.models import Challenge
+from django_verigator.models import Challenge, VerigatorUser
 from django_verigator.records import exporting
 
-from .actors import HOME, PIN_DIGITS
+from .actors import ENROL, HOME, PIN_DIGITS
 from .oracle import database
 
 PROVIDERS = ("own_pins",)
@@ -159,6 +159,56 @@ def test_a_gateway_that_is_down_keeps_out_nobody_who_has_a_pin(site, alice):
         site.pending(site.user(f"user{number}", f"+3725{number}510009"), REMOTE_ADDR=f"9.9.{number}.9")
     assert Circuit("default").state == CircuitState.OPEN
     assert browser.give_pin(site.pin(alice))["Location"] == HOME
+
+
+@pytest.mark.threat("M13", "E14")
+@pytest.mark.fault("T03")
+def test_a_number_at_which_the_gateway_fails_keeps_nobody_else_s_login_down(site, mallory):
+    honest = [site.user(f"user{number}", f"+3725{number}510001") for number in range(8)]
+    thief = site.user("thief", owes=False)
+    failed, real = [], site.sandbox.send
+
+    def fail_at_the_thief_s(to, text):
+        if to in phones_of_the_honest:
+            return real(to, text)
+        failed.append(to)
+        raise InternalError("no", status=500)
+
+    phones_of_the_honest = {site.phone(user) for user in honest}
+    site.sandbox.send = fail_at_the_thief_s
+    served = 0
+    for number in range(111):  # one every 31 seconds, for less than the hour that they are counted in
+        for turn in range(4 if number == 0 else 1):
+            mallory.give_password(thief)
+            mallory.post(ENROL, {"phone": f"+372 555{turn} {number:04}", "password": site.password(thief)})
+        if number % 15 == 5:
+            user = honest[number // 15]
+            served += site.pending(user, REMOTE_ADDR=f"9.9.9.{number}").give_pin(site.pin(user)).status_code == 302
+        site.wait(31)
+    assert failed
+    assert served == 8
+    assert Circuit("default").state == CircuitState.CLOSED
+
+
+NOISE = "<script>CANARY</script>\r\n2026-01-01 forged line \x1b[31m"
+WORDS = {
+    "its id of a text": lambda text: NOISE,
+    "an error that it knows": raises(lambda text: InternalError(NOISE, status=500)),
+    "an error that it does not know": raises(lambda text: StrangeError(NOISE)),
+}
+
+
+@pytest.mark.threat("F08")
+@pytest.mark.parametrize("words", WORDS)
+def test_a_gateway_s_words_are_on_no_page_and_forge_no_line(site, alice, words):
+    site.sandbox.behave = WORDS[words]
+    browser = site.pending(alice)
+    browser.give_pin(site.wrong())
+    assert browser.is_nobody()
+    page = browser.page
+    assert "CANARY" not in page + "".join(seen.text for seen in site.oracle.answers)
+    assert "CANARY" not in "".join(site.oracle.transcript.lines)
+    assert not VerigatorUser.objects.filter(last_error__contains="CANARY").exists()
 
 
 @pytest.mark.threat("F07", "F09", "F10")

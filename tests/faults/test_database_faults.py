@@ -24,7 +24,7 @@ from django_verigator.models import Challenge, Counter, VerigatorUser
 from ..conftest import WRONG_PIN, deadlock, give_password, sent_pin, writes
 
 PIN_PAGE, RESEND = "/accounts/verify/", "/accounts/verify/resend/"
-pytestmark = pytest.mark.usefixtures("alice")
+pytestmark = pytest.mark.usefixtures("pins", "alice")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +19,11 @@ from django.utils import timezone
 from django_verigator import signals
 from django_verigator.backends import texts
 from django_verigator.client import Api, http
+from django_verigator.exceptions import ConnectionFailedError
 from django_verigator.models import Challenge, PhoneChange, RemoteDeletion, VerigatorUser
 from django_verigator.sandbox import Sandbox
 from tests.gateway import BACKEND as GATEWAY_BACKEND
-from tests.gateway import Gateway
+from tests.gateway import Gateway, SharedGateway
 
 LATENCY = 0.2
 ACCOUNT = {"username": "races", "password": "a password"}
@@ -59,8 +61,18 @@ class Provider:
             **more,
         }
 
+    def share(self, folder: Path) -> None:
+        """Let other processes ask it too, as they can a sandbox at once."""
+
+    def settings_as_json(self) -> Any:
+        """VERIGATOR for another process."""
+        return self._settings.VERIGATOR
+
     def slow_down(self) -> None:
         self.sandbox.add_fault("latency", seconds=LATENCY)
+
+    def fail_to_send(self) -> None:
+        self.sandbox.add_fault("body", operation="auth.start", status=500, body={"message": "no"})
 
     def always_says_yes(self) -> None:
         self.sandbox.add_fault("body", operation="auth.verify", status=200, body={"verified": True})
@@ -105,8 +117,22 @@ class TextProvider(Provider):
     def _entry(self) -> dict[str, Any]:
         return {"BACKEND": GATEWAY_BACKEND, "OPTIONS": {"gateway": self.sandbox}}
 
+    def share(self, folder: Path) -> None:
+        self.sandbox = SharedGateway(str(folder / "gateway"))
+        self.configure()
+
+    def settings_as_json(self) -> Any:
+        entry = {"BACKEND": GATEWAY_BACKEND, "OPTIONS": {"gateway": self.sandbox.options}}
+        return {**self._settings.VERIGATOR, "BACKENDS": {"default": entry}}
+
     def slow_down(self) -> None:
         self.sandbox.latency = LATENCY
+
+    def fail_to_send(self) -> None:
+        def fail(text: str) -> None:
+            raise ConnectionFailedError("no connection", sent=False)
+
+        self.sandbox.behave = fail
 
     def always_says_yes(self) -> None:
         """The check says yes to a right PIN each time, whoever asks; and each code has the same one, by chance."""

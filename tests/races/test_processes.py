@@ -8,14 +8,24 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 from django.db import connection
 
-from .conftest import LOGIN, PASSWORD, VERIFY, give_password, logged_in, make_user, phone_number, post_pin
+from .conftest import (
+    BOTH,
+    LOGIN,
+    PASSWORD,
+    VERIFY,
+    Provider,
+    give_password,
+    logged_in,
+    make_user,
+    phone_number,
+    post_pin,
+)
 
+PROVIDERS = BOTH
 ROOT = Path(__file__).parent.parent.parent
 WORKERS = 4
 PATIENCE = 60  # seconds
@@ -23,14 +33,15 @@ Post = tuple[str, dict[str, str]]
 
 
 @pytest.fixture
-def workers(provider: Any) -> Iterator[Callable[..., list[int]]]:
+def workers(provider: Provider, tmp_path: Path) -> Iterator[Callable[..., list[int]]]:
     """``workers(posts, cookies)`` spreads posts over four processes that start together; returns the statuses."""
     started: list[subprocess.Popen[str]] = []
+    provider.share(tmp_path)
 
     def run(posts: list[Post], cookies: dict[str, str]) -> list[int]:
         order = {
             "database": str(connection.settings_dict["NAME"]),
-            "verigator": django_settings.VERIGATOR,
+            "verigator": provider.settings_as_json(),
             "cookies": cookies,
         }
         for number in range(WORKERS):

@@ -9,9 +9,10 @@ import pytest
 from django_verigator.flows import recovery
 from django_verigator.models import RecoveryCode
 
-from .conftest import copies, give_password, logged_in, make_user, phone_number, post_pin
+from .conftest import BOTH, copies, give_password, logged_in, make_user, phone_number, post_pin
 from .crowd import crowd, together
 
+PROVIDERS = BOTH
 PHONE = phone_number()
 ROOM = {"SENDS_PER_USER_HOUR": 1000, "SENDS_PER_PHONE_10_MINUTES": 1000}
 

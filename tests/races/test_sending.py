@@ -14,6 +14,7 @@ from django_verigator.models import Challenge
 
 from ..conftest import writes
 from .conftest import (
+    BOTH,
     RESEND,
     copies,
     give_password,
@@ -26,7 +27,9 @@ from .conftest import (
 )
 from .crowd import crowd
 
+PROVIDERS = BOTH
 PHONE = phone_number()
+ROOM = {"SENDS_PER_USER_HOUR": 1000, "SENDS_PER_PHONE_10_MINUTES": 1000}
 
 
 @pytest.mark.threat("E10")
@@ -142,6 +145,7 @@ def test_login__twenty_users_at_once_each_get_their_code_and_go_in(provider):
     assert all(link_of(user).confirmed_at for user in users)
 
 
+@pytest.mark.asks_provider("the app is linked at a provider that has it; a gateway of texts knows none")
 @pytest.mark.threat("E15")
 @pytest.mark.fault("T05")
 def test_fifty_parallel_logins_by_app_stop_at_the_cap_of_starts(provider):
@@ -159,6 +163,7 @@ def test_fifty_parallel_logins_by_app_stop_at_the_cap_of_starts(provider):
     assert len(logged_in()) == 1
 
 
+@pytest.mark.asks_provider("user records are made at the provider; a gateway of texts has none")
 @pytest.mark.threat("E14")
 @pytest.mark.fault("T04")
 def test_fifty_parallel_logins_whose_registration_fails_stop_at_the_cap_of_starts(provider):
@@ -171,6 +176,20 @@ def test_fifty_parallel_logins_whose_registration_fails_stop_at_the_cap_of_start
     crowd(lambda _: give_password(), range(50))
 
     assert provider.count("users.create") <= 5
+    assert logged_in() == []
+
+
+@pytest.mark.threat("E14")
+@pytest.mark.fault("T04")
+def test_fifty_parallel_logins_whose_code_cannot_be_sent_stop_at_the_cap_of_starts(provider):
+    make_user()
+    provider.configure(limits={"STARTS_PER_USER_HOUR": 5, **ROOM})
+    provider.fail_to_send()
+    provider.slow_down()
+
+    crowd(lambda _: give_password(), range(50))
+
+    assert 1 <= provider.sends <= 5
     assert logged_in() == []
 
 
