@@ -20,7 +20,7 @@ from django_verigator.sandbox import Sandbox
 PHONE = "+37255500067"
 TO = Recipient("", PHONE)
 Make = Callable[..., OmnichannelBackend]
-SENT, DELIVERED, SEEN, UNDELIVERED = (DeliveryStatus[name] for name in ("SENT", "DELIVERED", "SEEN", "UNDELIVERED"))
+SENT, EXPIRED, UNDELIVERED, DELIVERED, SEEN = DeliveryStatus
 
 
 @pytest.fixture
@@ -150,14 +150,15 @@ STATUSES = {
     **dict.fromkeys(("", "ACK", "ACCEPTD", "UNKNOWN"), SENT),
     "DELIVRD": DELIVERED,
     "SEEN": SEEN,
-    **dict.fromkeys(("UNDELIV", "FAILED", "REJECTD", "DELETED", "EXPIRED", "NACK"), UNDELIVERED),
+    **dict.fromkeys(("UNDELIV", "FAILED", "REJECTD", "DELETED", "NACK"), UNDELIVERED),
+    "EXPIRED": EXPIRED,
 }
 
 
 @pytest.mark.parametrize("word", STATUSES)
 def test_status__in_our_words(word: str) -> None:
     report = merge_statuses([MessageStatus(word, "sms", 3, Decimal("0.07"))], is_last=True)
-    error = f"{word} 3" if STATUSES[word] is UNDELIVERED else ""
+    error = f"{word} 3" if STATUSES[word] in (UNDELIVERED, EXPIRED) else ""
     assert report == DeliveryReport(STATUSES[word], "sms", error, Decimal("0.07"))
 
 
@@ -167,7 +168,9 @@ def test_status__in_our_words(word: str) -> None:
         (["UNDELIV", "DELIVRD"], True, DELIVERED, "sms"),
         (["SEEN", "DELIVRD"], True, SEEN, "viber"),
         (["UNDELIV", "ACK"], True, SENT, "sms"),
-        (["UNDELIV", "EXPIRED"], True, UNDELIVERED, "sms"),
+        (["UNDELIV", "EXPIRED"], True, EXPIRED, "sms"),
+        (["EXPIRED", "UNDELIV"], True, UNDELIVERED, "sms"),
+        (["EXPIRED"], False, SENT, ""),
         (["UNDELIV"], False, SENT, ""),
         ([], True, SENT, ""),
     ],

@@ -66,7 +66,7 @@ def test_callback__tells_the_page_that_the_text_arrived(
     challenge = delivery("delivered")
     assert (challenge.delivery_channel, challenge.price) == ("sms", Decimal("0.07"))
     assert challenge.report_asked_at is None  # It was told, and has not asked.
-    assert "It has arrived on your phone." in browser.get(PIN_PAGE).content.decode()
+    assert "It has arrived on your phone by SMS." in browser.get(PIN_PAGE).content.decode()
     assert browser.post(PIN_PAGE, {"pin": sandbox.last_pin(PHONE)})["Location"] == "/private/"
     assert browser.session[SESSION_KEY] == str(alice.pk)
 
@@ -81,7 +81,9 @@ def test_callback__tells_the_page_that_the_text_was_not_taken(
     assert "has not taken the text" in browser.get(PIN_PAGE).content.decode().replace("&#x27;", "'")
 
 
-@pytest.mark.parametrize(("status", "known"), [("DELIVRD", "delivered"), ("UNDELIV", "undelivered")])
+@pytest.mark.parametrize(
+    ("status", "known"), [("DELIVRD", "delivered"), ("UNDELIV", "undelivered"), ("EXPIRED", "expired")]
+)
 def test_page__asks_where_nobody_may_post(
     alice: User, browser: Client, sandbox: Sandbox, status: str, known: str
 ) -> None:
@@ -91,6 +93,38 @@ def test_page__asks_where_nobody_may_post(
     Challenge.objects.update(sent_at=timezone.now() - timedelta(seconds=11))
     browser.get(PIN_PAGE)
     assert Challenge.objects.get().delivery == known
+
+
+@pytest.mark.parametrize(
+    ("channels", "named"), [(["viber", "sms"], "Viber"), (["rcs", "sms"], "RCS"), (["sms", "viber"], "SMS")]
+)
+def test_page__names_the_first_channel(
+    alice: User, browser: Client, sandbox: Sandbox, use: Use, channels: list[str], named: str
+) -> None:
+    use(channels=channels, sender="Shop")
+    give_password(browser)
+    assert f"We sent a PIN by {named} to" in browser.get(PIN_PAGE).content.decode()
+    assert [message["channel"] for message in sandbox.messages(PHONE)] == channels[:1]
+
+
+def test_page__names_the_channel_on_which_it_has_arrived(
+    alice: User, browser: Client, sandbox: Sandbox, use: Use
+) -> None:
+    use(channels=["viber", "sms"])
+    sandbox.order_delivery(PHONE, "UNDELIV", times=1)
+    give_password(browser)
+    Challenge.objects.update(sent_at=timezone.now() - timedelta(seconds=11))
+    page = browser.get(PIN_PAGE).content.decode()
+    assert "We sent a PIN by SMS to" in page
+    assert "It has arrived on your phone by SMS." in page
+
+
+def test_page__names_the_channel_that_took_the_place_of_the_app_s(
+    alice: User, browser: Client, sandbox: Sandbox, use: Use
+) -> None:
+    use(channels=["viber", "sms"], METHOD="whatsapp")
+    give_password(browser)
+    assert "so we sent a PIN by Viber to" in browser.get(PIN_PAGE).content.decode()
 
 
 def test_button__sends_a_text_and_no_whatsapp(alice: User, browser: Client, sandbox: Sandbox, use: Use) -> None:

@@ -20,7 +20,7 @@ from django_verigator import conf
 from django_verigator.backends import Circuit, CircuitState, DeliveryReport, DeliveryStatus, backends
 from django_verigator.db import RetriesExhaustedError
 from django_verigator.exceptions import ConnectionFailedError, InternalError, RequestTimeoutError
-from django_verigator.flows import reports
+from django_verigator.flows import providers, reports
 from django_verigator.models import Challenge
 from django_verigator.records import exporting
 from django_verigator.testing import login_verified
@@ -160,6 +160,27 @@ def test_page__says_what_became_of_the_message(waiting, browser):
     assert NOT_TAKEN not in page(browser)
 
 
+def test_page__says_that_the_phone_could_not_be_reached(waiting, browser, caplog):
+    """In time: later the message is given up. For support it counts as undelivered."""
+    post(Client(), status="expired")
+    assert "Your phone could not be reached" in page(browser)
+    assert NOT_TAKEN not in page(browser)
+    assert "message_undelivered" in caplog.text
+
+
+@pytest.mark.parametrize(("channel", "words"), [("viber", " by Viber."), ("telegram", " by telegram."), ("", ".")])
+def test_page__says_by_what_it_has_arrived(waiting, browser, channel, words):
+    post(Client(), status="delivered", channel=channel)
+    assert ARRIVED + words in page(browser)
+
+
+def test_channel__stays_known_where_a_report_names_none(waiting):
+    post(Client(), status="sent", channel="viber")
+    post(Client(), status="delivered")
+    waiting.refresh_from_db()
+    assert (waiting.delivery, waiting.delivery_channel) == ("delivered", "viber")
+
+
 def test_page__speaks_of_no_network_where_another_channel_failed(waiting, browser):
     post(Client(), status="undelivered", channel="whatsapp")
     assert NOT_ARRIVED in page(browser)
@@ -175,7 +196,15 @@ def test_page__offers_another_way_where_there_is_one(alice, browser, settings):
 
 def test_page__offers_no_other_way_where_there_is_none(waiting, browser):
     post(Client(), status="undelivered")
-    assert "Send it another way?" not in page(browser)
+    assert not any(words in page(browser) for words in ("Send it another way?", "another way, below"))
+
+
+def test_page__points_at_the_other_ways_by_no_name_that_no_button_has(waiting, browser, monkeypatch):
+    monkeypatch.setattr(providers, "other_methods", lambda challenge: ["call"])
+    post(Client(), status="undelivered")
+    assert "Send it another way" not in page(browser)
+    assert "You can use another way, below." in page(browser)
+    assert "Call me instead" in page(browser)
 
 
 def test_admin__shows_delivery_and_price(waiting, admin_user):

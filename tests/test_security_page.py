@@ -104,6 +104,10 @@ def test_recent_activity__says_how_it_was_proved(alice, browser):
     assert " · login · recovery code · " in history(browser)[0]
     log_in(Client())
     assert " · login · SMS · " in history(browser)[0]
+    for method, channel, words in (("call", "", "call"), ("whatsapp", "", "WhatsApp"), ("sms", "viber", "Viber")):
+        Challenge.objects.filter(method="sms").update(method=method, delivery_channel=channel)
+        assert f" · login · {words} · " in history(browser)[0]
+        Challenge.objects.filter(method=method).update(method="sms")
 
 
 def test_recent_activity__tells_a_replaced_pin_and_a_single_failed_try(alice, browser):

@@ -223,9 +223,9 @@ def test_code_that_is_valid_again_since_no_other_was_sent__is_not_good_for_two_u
     Challenge.objects.update(resend_at=None)
     start = providers.start
 
-    def start_or_fail(backend: Any, challenge: Challenge, *args: Any) -> Any:
+    def start_or_fail(backend: Any, challenge: Challenge, *args: Any, **options: Any) -> Any:
         if challenge.user_id == alice.pk:
-            return start(backend, challenge, *args)
+            return start(backend, challenge, *args, **options)
         if not Challenge.objects.filter(user=alice).exists():
             give_password(browser)
         raise CircuitOpenError("not asked", sent=False)

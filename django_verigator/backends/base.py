@@ -46,11 +46,13 @@ class Started:
         method: how it really went: "sms", "totp", "call" or "whatsapp".
         reference: what the provider wants back with the PIN, or "".
         message_id: the provider's id of the message, to ask what became of it, or "".
+        channel: what the message goes by where that is not the method itself ("viber"), or "". At most 12 characters.
     """
 
     method: str
     reference: str = ""
     message_id: str = ""
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,16 @@ class DeliveryStatus(str, Enum):
 
     SENT = "sent"
     """The provider or the network has taken it."""
+    EXPIRED = "expired"
+    """It does not arrive, on any channel: the phone was not reached in time."""
     UNDELIVERED = "undelivered"
     """It does not arrive, on any channel."""
     DELIVERED = "delivered"
     SEEN = "seen"
+
+    @property
+    def is_failure(self) -> bool:
+        return self in (DeliveryStatus.EXPIRED, DeliveryStatus.UNDELIVERED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from .base import DeliveryReport, DeliveryStatus
 _STATUSES = {
     "DELIVRD": DeliveryStatus.DELIVERED,
     "SEEN": DeliveryStatus.SEEN,
-    **dict.fromkeys(("UNDELIV", "FAILED", "REJECTD", "DELETED", "EXPIRED", "NACK"), DeliveryStatus.UNDELIVERED),
+    "EXPIRED": DeliveryStatus.EXPIRED,
+    **dict.fromkeys(("UNDELIV", "FAILED", "REJECTD", "DELETED", "NACK"), DeliveryStatus.UNDELIVERED),
 }
 _RANKS = {
+    DeliveryStatus.EXPIRED: 0,
     DeliveryStatus.UNDELIVERED: 0,
     DeliveryStatus.SENT: 1,
     DeliveryStatus.DELIVERED: 2,
@@ -32,9 +34,9 @@ def merge_statuses(statuses: Sequence[MessageStatus], *, is_last: bool) -> Deliv
     status, best = max(reversed(found), key=lambda pair: _RANKS[pair[0]], default=(DeliveryStatus.SENT, None))
     prices = [each.price for each in statuses if each.price is not None]
     price = sum(prices, Decimal()) if prices else None
-    if best is None or (status is DeliveryStatus.UNDELIVERED and not is_last):
+    if best is None or (status.is_failure and not is_last):
         return DeliveryReport(DeliveryStatus.SENT, price=price)
     error = ""
-    if status is DeliveryStatus.UNDELIVERED:
+    if status.is_failure:
         error = best.status if best.err is None else f"{best.status} {best.err}"
     return DeliveryReport(status, best.channel, error, price)

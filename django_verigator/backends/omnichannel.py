@@ -108,7 +108,7 @@ class OmnichannelBackend(HttpBackend, TextBackend):
                 dlr_url=recipient.report_url or None,
                 text_store=self.text_store,
             )
-        return Started(_method_of(channels[0]), message_id=sent.id)
+        return Started(_method_of(channels[0]), message_id=sent.id, channel=channels[0])
 
     def _channels_for(self, method: str) -> list[str]:
         """Return the channels that WAYS allows, in their order, those of the method in front."""

@@ -14,6 +14,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from django.core.checks import CheckMessage
 from django.utils.crypto import constant_time_compare
@@ -107,7 +108,7 @@ class TextBackend(BaseBackend):
         except Exception as problem:  # noqa: BLE001 - a gateway's library has errors of its own
             error = _unexpected(problem)
         else:
-            return Started(started.method, reference, started.message_id)
+            return replace(started, reference=reference)
         if error.sent:  # The text may arrive.
             error.reference = reference
         # Not from the except clause: a context would carry frames that hold the text.

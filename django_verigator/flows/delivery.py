@@ -26,7 +26,7 @@ from ..digests import digests
 from ..exceptions import Reason, Refused, VerigatorError
 from ..models import Challenge, PhoneChange, VerigatorUser
 from ..rate_limits import RateLimit
-from . import providers
+from . import providers, reports
 from .providers import NOT_ASKED, UNDONE
 
 Outcome = Challenge.Outcome
@@ -122,8 +122,7 @@ def _settle_started(delivery: Delivery, started: Started) -> None:
         record_refusal(challenge.user, forbidden)
         raise forbidden
     try:
-        message_id = started.message_id if _MESSAGE_ID.match(started.message_id or "") else ""
-        _write_sent(delivery, Outcome.SENT, started.method, started.reference, message_id)
+        _write_sent(delivery, Outcome.SENT, started)
     except IntegrityError:  # another user's valid code has this reference
         _write(challenge, outcome=Outcome.UNAVAILABLE, resend_at=timezone.now())
         details: dict[str, Any] = {"reason": "reference_twice", "backend": challenge.backend}
@@ -149,7 +148,7 @@ def _settle_errors(delivery: Delivery, errors: Sequence[VerigatorError]) -> None
     # The code may have been sent: no other provider is asked, and its PIN may be tried.
     # It is the one asked last. With a PIN of our own its error says what a PIN can be checked against.
     method = providers.method_of(delivery.backends[len(errors) - 1], delivery.method)
-    _write_sent(delivery, Outcome.UNCLEAR, method, errors[-1].reference)
+    _write_sent(delivery, Outcome.UNCLEAR, Started(method, errors[-1].reference))
 
 
 def _refuse_unavailable(until: datetime | None) -> NoReturn:
@@ -176,13 +175,17 @@ def _restore_previous(challenge: Challenge, previous: Challenge) -> None:
     atomic_with_retry(swap_back)
 
 
-def _write_sent(delivery: Delivery, outcome: str, method: str, reference: str, message_id: str = "") -> None:
-    challenge, now = delivery.challenge, timezone.now()
+def _write_sent(delivery: Delivery, outcome: str, started: Started) -> None:
+    challenge, now, reference = delivery.challenge, timezone.now(), started.reference
+    about_message = {
+        "message_id": started.message_id if _MESSAGE_ID.match(started.message_id or "") else "",
+        "delivery_channel": reports.storable_channel(started.channel),
+    }
     values: dict[str, Any] = {
         "outcome": outcome,
-        "method": method,
+        "method": started.method,
         "reference": reference,
-        **({"message_id": message_id} if message_id else {}),
+        **{name: value for name, value in about_message.items() if value},
         "sent_at": now,
         "expires_at": now + timedelta(seconds=conf.current().LIMITS.CHALLENGE_SECONDS),
         "resend_at": now + _resend_pause(challenge),

@@ -142,8 +142,13 @@ def _storable(report: DeliveryReport) -> DeliveryReport:
     price = report.price
     if not (isinstance(price, Decimal) and price.is_finite() and 0 <= price < _PRICE_LIMIT):
         price = None
-    channel, error = (shown.one_line(text) for text in (report.channel, report.error))
-    return DeliveryReport(DeliveryStatus(report.status), channel[:_LONGEST_CHANNEL], error[:_LONGEST_ERROR], price)
+    error = shown.one_line(report.error)[:_LONGEST_ERROR]
+    return DeliveryReport(DeliveryStatus(report.status), storable_channel(report.channel), error, price)
+
+
+def storable_channel(channel: str) -> str:
+    """Return what the column takes of a channel's name."""
+    return shown.one_line(channel)[:_LONGEST_CHANNEL]
 
 
 def _write(challenge: Challenge, report: DeliveryReport) -> None:
@@ -157,14 +162,14 @@ def _write(challenge: Challenge, report: DeliveryReport) -> None:
         return
     values: dict[str, Any] = {
         "delivery": report.status.value,
-        "delivery_channel": report.channel,
         "delivery_error": report.error,
+        **({"delivery_channel": report.channel} if report.channel else {}),
         **({"price": report.price} if report.price is not None else {}),
     }
     if not challenge.transition(values, is_news):
         return
     details: dict[str, Any] = {"status": report.status.value, "channel": report.channel, "error": report.error}
-    if report.status == DeliveryStatus.UNDELIVERED:
+    if report.status.is_failure:
         events.record("message_undelivered", challenge.user, level=logging.WARNING, challenge=challenge, **details)
     else:
         events.record("message_reported", challenge.user, challenge=challenge, **details)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import conf, db
 from ..compiled import Write
-from ..constants import METHOD_TOTP
+from ..constants import METHOD_CALL, METHOD_RECOVERY, METHOD_SMS, METHOD_TOTP, METHOD_WHATSAPP
 from ..exceptions import Reason
 from . import statements
 from .base import PrimaryManager, QuerySet, Transitions, UrlField
@@ -35,6 +35,15 @@ class ChallengeQuerySet(QuerySet["Challenge"]):
 _ChallengeManager = PrimaryManager.from_queryset(ChallengeQuerySet)
 
 
+_CHANNELS = {
+    METHOD_SMS: _("SMS"),
+    METHOD_TOTP: _("Verigator app"),
+    METHOD_CALL: _("call"),
+    METHOD_WHATSAPP: "WhatsApp",
+    METHOD_RECOVERY: _("recovery code"),
+    "viber": "Viber",
+    "rcs": "RCS",
+}
 _REPORTED = ("message_id", "delivery", "delivery_channel", "delivery_error", "price", "report_asked_at")
 
 
@@ -166,6 +175,12 @@ class Challenge(Transitions, models.Model):
         if self.expires_at <= timezone.now():
             return Reason.EXPIRED
         return None if self.tries_left else Reason.TOO_MANY_TRIES
+
+    @property
+    def sent_by(self) -> str:
+        """By what the code went, as far as that is known, in the user's language."""
+        channel = self.delivery_channel
+        return str(_CHANNELS.get(channel, channel) if channel else _CHANNELS.get(self.method, _("SMS")))
 
     @property
     def tries_left(self) -> int:

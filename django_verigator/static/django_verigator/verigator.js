@@ -7,7 +7,8 @@ for (const button of document.querySelectorAll("button[data-wait]")) {
   const tick = () => {
     const left = Math.ceil((ends - Date.now()) / 1000);
     button.disabled = left > 0;
-    button.textContent = left > 0 ? button.dataset.waitText.replace("%s", left) : text;
+    // The number and its unit stay on one line, in every language.
+    button.textContent = left > 0 ? button.dataset.waitText.replace(/%s ?/, `${left}\u00a0`) : text;
     if (left > 0) setTimeout(tick, 250);
   };
   tick();
