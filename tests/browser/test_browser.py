@@ -69,7 +69,7 @@ def test_login__with_javascript(context: Any, demo: Demo) -> None:
     give_password(page, "demo")
     assert number_of(page) == "67"
     resend = page.get_by_role("button", name=re.compile("Send a new PIN"))
-    assert re.fullmatch(r"Send a new PIN in [1-5] s", resend.inner_text())
+    assert re.fullmatch(r"Send a new PIN in [1-5]\xa0s", resend.inner_text())
     assert resend.is_disabled()
     first = phone.newest_pin()
 
