@@ -46,8 +46,8 @@ TAKE_IT_IN = {
 
 
 def shown(value: Any) -> str:
-    # Whatever else there is, shows no more of itself than its class, or is not to be evaluated here (a QuerySet, or a row
-    # that is not whole yet, would ask the database, which comes back here).
+    # Whatever else there is, shows no more of itself than its class, or is not to be evaluated here: a QuerySet, or a
+    # row that is not whole yet, would ask the database, which comes back here.
     if issubclass(type(value), QuerySet) or (issubclass(type(value), Model) and value.get_deferred_fields()):
         return ""
     if type(value).__module__.partition(".")[0] in ("builtins", "django_verigator") or type(value) is QueryDict:
